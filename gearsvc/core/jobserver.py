@@ -1,0 +1,785 @@
+"""
+Every rule about jobs.
+
+    submit --> STORING --(committed)--> QUEUED or DELAYED --(grab)--> RUNNING --> FINISHED
+          \\______(no store needed)______/        ^______(worker lost)____/
+
+L{JobServer} holds the tables: jobs by handle, functions by name, sessions.
+What the packets of one turn bring about is collected in the sessions and
+leaves with L{JobServer.flush}.  L{gearsvc.core.requests} turns packets into
+calls of the methods here, L{gearsvc.core.admin} text lines.
+
+Nothing here does I/O.  Time comes from a clock that is handed in; a store is
+an object with C{add}, C{update} and C{remove}
+(L{gearsvc.stores.batching.GroupCommit}) that answers through
+L{JobServer.stored}.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Protocol, Sequence
+
+from gearsvc.core import admin, requests, wire
+from gearsvc.core.jobs import Job, JobRecord, State, Stored
+from gearsvc.core.packets import Type
+from gearsvc.core.queues import FunctionQueue
+from gearsvc.core.sessions import ASLEEP, AWAKE, WOKEN, Session, job_created
+
+if TYPE_CHECKING:
+    from gearsvc.config import Settings
+    from gearsvc.interfaces import IJobObserver, IPeer
+
+MAX_UNIQUE = 64
+"""How many bytes a unique id or a reducer may have."""
+
+MAX_FUNCTION = 8191
+"""How many bytes the name of a function may have; gearmand's limit for any argument."""
+
+_NOOP = wire.encode(Type.NOOP)
+_QUEUE_FULL = wire.error(b"QUEUE_ERROR", b"Job queue is full")
+_UNIQUE_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+_FUNCTION_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Function name too large: it may have 8191 bytes")
+
+# The longest that a timer for a delayed job sleeps, so that a clock which is
+# set, or a machine that was suspended, delays no job by more than this.
+_LONGEST_SLEEP = 60.0
+
+
+class Clock(Protocol):
+    """
+    Time, as the job server needs it.
+    """
+
+    def time(self) -> float:
+        """
+        The time, in Unix seconds.
+        """
+
+    def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> Any:
+        """
+        Call a function later; what is returned has a C{cancel} method.
+        """
+
+
+class Store(Protocol):
+    """
+    Where background jobs go, as the job server sees it.
+    """
+
+    def add(self, record: JobRecord) -> None:
+        """
+        Store a job; the answer comes through L{JobServer.stored}.
+        """
+
+    def update(self, record: JobRecord) -> None:
+        """
+        Store a job again, for its attempts have changed.
+        """
+
+    def remove(self, record: JobRecord) -> None:
+        """
+        A job that was added or replayed is over.
+        """
+
+
+class JobServer:
+    """
+    A Gearman job server without its sockets.
+
+    @ivar settings: what it was told.
+    @ivar jobs: every job that is not finished, by its handle.
+    @ivar functions: every function's queue, by its name.
+    @ivar sessions: every connection, in the order in which they came.
+    @ivar limits: for functions that are not known yet: their queue limits.
+    @ivar running: how many jobs a worker has.
+    @ivar draining: whether no more jobs are handed out.
+    @ivar observers: who hears of what happens (L{IJobObserver}).
+    @ivar shut_down: what the admin command C{shutdown} calls, with whether to
+        be graceful.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock, handle_prefix: bytes, first_number: int = 1, store: Store | None = None
+    ) -> None:
+        """
+        @param handle_prefix: handles are this, a colon, and a number.
+        @param first_number: the first such number.  It has to be higher than
+            any that an earlier run of the server used.
+        """
+        self.settings = settings
+        self.clock = clock
+        self.store = store
+        self.jobs: dict[bytes, Job] = {}
+        self.functions: dict[bytes, FunctionQueue] = {}
+        self.sessions: dict[Session, None] = {}
+        self.limits: dict[bytes, tuple[int, int, int]] = {}
+        self.running = 0
+        self.draining = False
+        self.observers: tuple[IJobObserver, ...] = ()
+        self.shut_down: Callable[[bool], object] | None = None
+        self._prefix = handle_prefix + b":"
+        self._number = first_number - 1
+        self._job_retries = max(settings.job_retries, 0)
+        self._worker_wakeup = settings.worker_wakeup
+        self._wakeup_delay = settings.wakeup_delay
+        self._round_robin = settings.round_robin
+        self._global_priority = settings.global_priority
+        self._handlers = requests.HANDLERS
+        self._dirty: list[Session] = []
+        # Sessions that hold back replies, so that a commit need not look at all of them.
+        self._holding: dict[Session, None] = {}
+        self._now = 0.0
+        self._timeouts: dict[Job, Any] = {}
+        self._wakeups: Any = None
+        self._alarms: dict[FunctionQueue, Any] = {}
+        self._when_idle: Callable[[], object] | None = None
+
+    # Connections
+
+    def connect(self, peer: IPeer) -> Session:
+        """
+        Let a peer in.
+        """
+        session = Session(peer, self.settings.exceptions, self._dirty)
+        self.sessions[session] = None
+        return session
+
+    def receive(self, session: Session, packets: Iterable[wire.Packet]) -> None:
+        """
+        Do what the packets of one connection ask for, and transmit what comes
+        of it, to whomever.
+        """
+        handlers = self._handlers
+        for kind, body in packets:
+            if session.closed:
+                break
+            try:
+                handlers[kind](self, session, body)
+            except requests.MalformedPacket as problem:
+                self.fail(session, wire.Failure(b"INVALID_PACKET", str(problem).encode()))
+        self.flush()
+
+    def fail(self, session: Session, failure: wire.Failure) -> None:
+        """
+        Tell a peer what is wrong with what it sent, and close its connection.
+        """
+        if failure.line:
+            session.send(b"ERR %b %b\r\n" % (failure.code, failure.text.replace(b" ", b"+")))
+        else:
+            session.send(wire.error(failure.code, failure.text))
+        session.closed = True
+        self.flush()
+        if session.held is None:
+            session.peer.close()
+
+    def disconnect(self, session: Session) -> None:
+        """
+        A connection has ended: jobs that it ran are queued again, at the head
+        and in their order, and queued foreground jobs that nobody else waits
+        for are gone.
+        """
+        if session not in self.sessions:
+            return
+        del self.sessions[session]
+        session.closed = True
+        self._holding.pop(session, None)
+        session.held = None
+        for queue in list(session.abilities):
+            self.remove_ability(session, queue.name)
+        for job in reversed(list(session.running)):
+            self._requeue(job, "lost")
+        for job in list(session.awaited):
+            job.clients = tuple(client for client in job.clients if client is not session)
+            self._discard_if_abandoned(job)
+        session.awaited.clear()
+        self.flush()
+
+    def flush(self) -> None:
+        """
+        Transmit what this turn has produced: one piece for each connection.
+        """
+        self._now = 0.0
+        dirty = self._dirty
+        for session in dirty:
+            chunks = session.out
+            session.out = []
+            session.peer.transmit(chunks)
+        dirty.clear()
+
+    def stream(self, session: Session, pieces: Any) -> None:
+        """
+        Send a long answer piece by piece: some now, the rest in later turns
+        and only while the peer reads.
+        """
+        session.stream(pieces)
+        self.drained(session)
+
+    def drained(self, session: Session) -> None:
+        """
+        A peer is no longer congested: go on with what was held back for it.
+        """
+        if session.held is not None and session in self.sessions:
+            if session.release():
+                self.clock.call_later(0, self.drained, session)
+            if session.held is not None:
+                self._holding[session] = None
+            else:
+                self._holding.pop(session, None)
+                if session.closed:
+                    self.flush()
+                    session.peer.close()
+            self.flush()
+
+    # Submitting
+
+    def submit(
+        self,
+        session: Session,
+        function: bytes,
+        unique: bytes,
+        workload: bytes,
+        priority: int,
+        background: bool,
+        run_at: int = 0,
+        reducer: bytes | None = None,
+    ) -> None:
+        """
+        Take a job in and answer with JOB_CREATED, or with an ERROR; or let the
+        session join the job of the same unique id that is there already.
+
+        @param run_at: not before this time, in Unix seconds.
+        """
+        queue = self.functions.get(function)
+        if queue is None:
+            if len(function) > MAX_FUNCTION:
+                session.send(_FUNCTION_TOO_LARGE)
+                return
+            queue = self.create_function(function)
+        if unique:
+            if len(unique) > MAX_UNIQUE:
+                session.send(_UNIQUE_TOO_LARGE)
+                return
+            existing = queue.find(unique, workload)
+            if existing is not None:
+                self._join(session, existing, background)
+                return
+        if reducer is not None and len(reducer) > MAX_UNIQUE:
+            session.send(_UNIQUE_TOO_LARGE)
+            return
+        limit = queue.limits[priority]
+        if limit and queue.total >= limit:
+            session.send(_QUEUE_FULL)
+            return
+        # One clock reading, and one float in memory, for all jobs of a turn.
+        now = self._now
+        if not now:
+            now = self._now = self.clock.time()
+        self._number += 1
+        handle = b"%b%d" % (self._prefix, self._number)
+        job = Job(handle, queue, unique, priority, workload, background, now, run_at, reducer)
+        queue.total += 1
+        self.jobs[handle] = job
+        if unique:
+            queue.know(job)
+        if self.observers:
+            self._tell("job_submitted", job)
+        if not background:
+            job.clients = (session,)
+            session.awaited[job] = None
+        elif self.store is not None:
+            job.state = State.STORING
+            self._keep(session, job)
+            return
+        session.send(job_created(handle))
+        self._enqueue(job)
+
+    def _join(self, session: Session, job: Job, background: bool) -> None:
+        """
+        Coalesce a submission with a job that is there already.  The job is in
+        the background from the first submission that says so, and is stored
+        then; a client who joins a job that is being stored is answered when it
+        is.
+        """
+        if not background:
+            job.clients += (session,)
+            session.awaited[job] = None
+            if job.state == State.STORING:
+                self._hold(session, job)
+                return
+        elif not job.background:
+            job.background = True
+            if self.store is not None:
+                self._keep(session, job)
+                return
+        elif job.stored == Stored.PENDING:
+            self._hold(session, job)
+            return
+        session.send(job_created(job.handle))
+
+    def _keep(self, session: Session, job: Job) -> None:
+        """
+        Have a job stored; the session hears of it when it is.
+        """
+        job.stored = Stored.PENDING
+        self._hold(session, job)
+        assert self.store is not None
+        self.store.add(job)
+
+    def _hold(self, session: Session, job: Job) -> None:
+        session.hold(job)
+        self._holding[session] = None
+
+    def stored(self, jobs: Sequence[JobRecord], failure: str | None) -> None:
+        """
+        The store has answered for one batch of added jobs.
+
+        @param jobs: the very jobs that were added.
+        @param failure: why none of them is stored, or C{None}.
+        """
+        if failure is None:
+            for job in jobs:
+                assert isinstance(job, Job)
+                job.stored = Stored.YES
+                if job.state == State.STORING:
+                    self._enqueue(job)
+        else:
+            self._refuse(jobs, failure)
+        for session in list(self._holding):
+            self.drained(session)
+        self.flush()
+
+    def _refuse(self, jobs: Sequence[JobRecord], failure: str) -> None:
+        """
+        Answer QUEUE_ERROR for jobs that could not be stored.  One that had
+        been queued before, in the foreground, goes on as it was.
+        """
+        refused = {job for job in jobs if isinstance(job, Job)}
+        packet = wire.error(b"QUEUE_ERROR", failure.encode())
+        for session in self._holding:
+            session.refuse(refused, packet)
+        for job in refused:
+            job.stored = Stored.NO
+            job.background = False
+            if job.state == State.STORING:
+                self._end(job)
+                if self.observers:
+                    self._tell("job_failed", job, "store")
+            elif job.state != State.FINISHED:
+                self._discard_if_abandoned(job)
+
+    def replay(self, records: Sequence[JobRecord]) -> None:
+        """
+        Queue jobs that the store kept, in their order, each with its handle; a
+        record without one is given one.
+        """
+        for record in records:
+            queue = self.functions.get(record.function) or self.create_function(record.function)
+            if not record.handle or record.handle in self.jobs:
+                self._number += 1
+                record.handle = b"%b%d" % (self._prefix, self._number)
+            elif record.handle.startswith(self._prefix):
+                number = record.handle[len(self._prefix) :]
+                if number.isdigit():
+                    self._number = max(self._number, int(number))
+            job = Job(
+                record.handle,
+                queue,
+                record.unique,
+                record.priority,
+                record.workload,
+                True,
+                record.submitted,
+                record.run_at,
+                record.reducer,
+                record.attempts,
+                record.key,
+            )
+            job.stored = Stored.YES
+            queue.total += 1
+            self.jobs[job.handle] = job
+            if job.unique:
+                queue.know(job)
+            self._enqueue(job)
+
+    # Queueing and waking
+
+    def create_function(self, name: bytes) -> FunctionQueue:
+        """
+        The queue of a function, made if there is none.
+        """
+        queue = self.functions.get(name)
+        if queue is None:
+            queue = self.functions[name] = FunctionQueue(name)
+            queue.limits = self.limits.pop(name, queue.limits)
+        return queue
+
+    def _enqueue(self, job: Job) -> None:
+        """
+        Put a job at the end of its line, or aside until its time.
+        """
+        queue = job.queue
+        if job.run_at and job.run_at > self.clock.time():
+            queue.delay(job)
+            if queue.delayed[0][2] is job:
+                self._set_alarm(queue)
+            return
+        job.state = State.QUEUED
+        queue.line(job.priority).append(job)
+        if queue.workers:
+            self._wake(queue)
+
+    def _set_alarm(self, queue: FunctionQueue) -> None:
+        """
+        Be called when the next delayed job of a function is due.
+        """
+        alarm = self._alarms.pop(queue, None)
+        if alarm is not None:
+            alarm.cancel()
+        if queue.delayed:
+            seconds = min(max(queue.delayed[0][0] - self.clock.time(), 0.0), _LONGEST_SLEEP)
+            self._alarms[queue] = self.clock.call_later(seconds, self._ring, queue)
+
+    def _ring(self, queue: FunctionQueue) -> None:
+        del self._alarms[queue]
+        for job in queue.due(self.clock.time()):
+            self._enqueue(job)
+        self._set_alarm(queue)
+        self.flush()
+
+    def _wake(self, queue: FunctionQueue) -> None:
+        """
+        A job waits: wake C{--worker-wakeup} of the workers that are asleep.  A
+        worker that was woken is not woken again before it grabs: the ones that
+        don't are seen to by L{_wake_more}.
+        """
+        if self.draining:
+            return
+        sleepers = queue.sleepers
+        if sleepers:
+            wanted = self._worker_wakeup or len(sleepers)
+            while sleepers and wanted:
+                session = next(iter(sleepers))
+                del sleepers[session]
+                if session.wakefulness == ASLEEP:
+                    session.wakefulness = WOKEN
+                    session.send(_NOOP)
+                    wanted -= 1
+        if self._wakeups is None:
+            self._wake_later()
+
+    def _wake_later(self) -> None:
+        if self._wakeups is None and self._wakeup_delay >= 0:
+            self._wakeups = self.clock.call_later(self._wakeup_delay, self._wake_more)
+
+    def _wake_more(self) -> None:
+        """
+        Each C{--wakeup-delay}, while jobs wait: wake more workers for them,
+        also those that were woken and did not grab.  So no NOOP that is lost
+        can strand a job.
+        """
+        self._wakeups = None
+        if self.draining:
+            return
+        told: set[Session] = set()
+        for queue in self.functions.values():
+            if (queue.high or queue.normal or queue.low) and queue.workers:
+                wanted = self._worker_wakeup or len(queue.workers)
+                # The sort is stable and puts those that nobody has woken first.
+                for session in sorted(queue.workers, key=lambda worker: worker.wakefulness):
+                    if wanted and session.wakefulness != AWAKE and session not in told and not session.peer.congested:
+                        session.wakefulness = WOKEN
+                        session.send(_NOOP)
+                        told.add(session)
+                        wanted -= 1
+                self._wake_later()
+        self.flush()
+
+    # Workers
+
+    def add_ability(self, session: Session, function: bytes, seconds: float) -> None:
+        """
+        A worker can do a function from now on, and may take so many seconds
+        for a job of it (0 is any time).  One that could do it already has its
+        time changed.
+        """
+        if len(function) > MAX_FUNCTION:
+            session.send(_FUNCTION_TOO_LARGE)
+            return
+        queue = self.create_function(function)
+        new = queue not in session.abilities
+        session.abilities[queue] = queue.workers[session] = seconds
+        if session.wakefulness == ASLEEP:
+            queue.sleepers[session] = None
+            if queue.high or queue.normal or queue.low:
+                self._wake(queue)
+        if new and self.observers:
+            self._tell("worker_joined", session, queue.name)
+
+    def remove_ability(self, session: Session, function: bytes) -> None:
+        """
+        A worker is given no more jobs of a function; those it has it keeps.
+        """
+        queue = self.functions.get(function)
+        if queue is not None and session.abilities.pop(queue, None) is not None:
+            del queue.workers[session]
+            queue.sleepers.pop(session, None)
+            if self.observers:
+                self._tell("worker_left", session, queue.name)
+
+    def next_queue(self, session: Session) -> FunctionQueue | None:
+        """
+        The queue from which a worker's next job comes, or C{None} if no job
+        waits that it can do.  PRE_SLEEP and GRAB_JOB both ask here, so that
+        they never contradict each other.
+        """
+        if self.draining:
+            return None
+        if self._global_priority:
+            for priority in (0, 1, 2):
+                for queue in session.abilities:
+                    if queue.line(priority):
+                        return queue
+            return None
+        for queue in session.abilities:
+            if queue.high or queue.normal or queue.low:
+                return queue
+        return None
+
+    def grab(self, session: Session) -> Job | None:
+        """
+        Give a worker its next job, if there is one.
+        """
+        session.wakefulness = AWAKE
+        queue = self.next_queue(session)
+        if queue is None:
+            return None
+        job = queue.take()
+        job.state = State.RUNNING
+        job.worker = session
+        session.running[job] = None
+        queue.running += 1
+        self.running += 1
+        seconds = session.abilities[queue]
+        if seconds:
+            self._timeouts[job] = self.clock.call_later(seconds, self._time_out, job)
+        if self._round_robin:
+            del session.abilities[queue]
+            session.abilities[queue] = seconds
+        if self.observers:
+            self._tell("job_started", job, session)
+        return job
+
+    def sleep(self, session: Session) -> None:
+        """
+        A worker is going to wait for a NOOP, and is sent one at once if a job
+        waits; unless it was sent one before and has grabbed nothing since:
+        then the next comes after C{--wakeup-delay}, or two who misunderstand
+        each other would talk at full speed.
+        """
+        if self.next_queue(session) is not None:
+            if session.wakefulness != WOKEN or self._wakeup_delay < 0:
+                session.wakefulness = WOKEN
+                session.send(_NOOP)
+            self._wake_later()
+        elif session.wakefulness == AWAKE:
+            session.wakefulness = ASLEEP
+            for queue in session.abilities:
+                queue.sleepers[session] = None
+
+    def progressed(self, job: Job) -> None:
+        """
+        A job's worker has said how far it is.
+        """
+        if self.observers:
+            self._tell("job_progressed", job)
+
+    def complete(self, job: Job) -> None:
+        """
+        A job's worker has finished it.
+        """
+        self._end(job)
+        if self.observers:
+            self._tell("job_completed", job)
+
+    def fail_job(self, job: Job, reason: str) -> None:
+        """
+        A job's worker has given it up; the clients have been told.
+        """
+        self._end(job)
+        if self.observers:
+            self._tell("job_failed", job, reason)
+
+    def _time_out(self, job: Job) -> None:
+        del self._timeouts[job]
+        self._requeue(job, "timeout")
+        self.flush()
+
+    def _requeue(self, job: Job, reason: str) -> None:
+        """
+        A worker was lost over a job, or took too long: queue it again, at the
+        head, unless that was its last attempt or nobody wants it any more.
+        """
+        self._take_back(job)
+        job.attempts += 1
+        job.progress = None
+        queue = job.queue
+        job.state = State.QUEUED
+        queue.line(job.priority).appendleft(job)
+        if self._discard_if_abandoned(job):
+            return
+        if self._job_retries and job.attempts >= self._job_retries:
+            self._send_fail(job)
+            self._end(job)
+            if self.observers:
+                self._tell("job_failed", job, "attempts")
+            return
+        if job.stored:
+            assert self.store is not None
+            self.store.update(job)
+        if self.observers:
+            self._tell("job_retried", job, reason)
+        if queue.workers:
+            self._wake(queue)
+
+    # Ends
+
+    def _take_back(self, job: Job) -> None:
+        """
+        Take a running job from its worker.
+        """
+        job.queue.running -= 1
+        self.running -= 1
+        worker = job.worker
+        assert worker is not None
+        del worker.running[job]
+        job.worker = None
+        if self._timeouts:
+            timeout = self._timeouts.pop(job, None)
+            if timeout is not None:
+                timeout.cancel()
+        if self.draining and not self.running and self._when_idle is not None:
+            when_idle, self._when_idle = self._when_idle, None
+            when_idle()
+
+    def _end(self, job: Job) -> None:
+        """
+        Take a job out of every table.
+        """
+        queue = job.queue
+        if job.unique:
+            queue.forget(job)
+        state = job.state
+        if state == State.RUNNING:
+            self._take_back(job)
+        elif state != State.STORING:
+            queue.bury(job)
+        job.state = State.FINISHED
+        queue.total -= 1
+        del self.jobs[job.handle]
+        if job.clients:
+            for client in job.clients:
+                client.awaited.pop(job, None)
+            job.clients = ()
+        if job.stored:
+            assert self.store is not None
+            self.store.remove(job)
+
+    def _discard_if_abandoned(self, job: Job) -> bool:
+        """
+        Let go of a foreground job that waits though nobody waits for it.  (One
+        that runs goes on: its worker can't be stopped.)
+        """
+        if job.background or job.clients or job.state == State.RUNNING:
+            return False
+        self._end(job)
+        if self.observers:
+            self._tell("job_cancelled", job, "abandoned")
+        return True
+
+    def _send_fail(self, job: Job) -> None:
+        packet = wire.encode(Type.WORK_FAIL, job.handle)
+        for client in job.clients:
+            client.send(packet)
+
+    def _cancel(self, job: Job, reason: str) -> None:
+        self._send_fail(job)
+        if job.worker is not None:
+            job.worker.settle(job.handle)
+        self._end(job)
+        if self.observers:
+            self._tell("job_cancelled", job, reason)
+
+    # Administration
+
+    def cancel(self, handle: bytes) -> bool:
+        """
+        End a job: its clients get WORK_FAIL and nothing after it; what its
+        worker still sends of it is dropped.
+
+        @return: whether there was such a job.
+        """
+        job = self.jobs.get(handle)
+        if job is None:
+            return False
+        self._cancel(job, "cancel")
+        return True
+
+    def drop_function(self, name: bytes) -> str | None:
+        """
+        Forget a function, with its waiting jobs, whose clients get WORK_FAIL.
+        Upper and lower case are the same, as to gearmand, unless there is a
+        function of exactly this name.
+
+        @return: C{None}, or why it can't be dropped.
+        """
+        queue = self.functions.get(name)
+        if queue is None:
+            folded = name.lower()
+            queue = next((found for key, found in self.functions.items() if key.lower() == folded), None)
+        if queue is None:
+            return "function not found"
+        if queue.workers or queue.running:
+            return "there are still connected workers or executing clients"
+        for job in [job for job in self.jobs.values() if job.queue is queue]:
+            self._cancel(job, "drop")
+        alarm = self._alarms.pop(queue, None)
+        if alarm is not None:
+            alarm.cancel()
+        del self.functions[queue.name]
+        return None
+
+    def limit_queue(self, name: bytes, limits: tuple[int, int, int]) -> None:
+        """
+        Refuse jobs while a function has this many: for each priority of the
+        new job, 0 is any number.  A function that is not known yet will have
+        these limits once it is.
+        """
+        queue = self.functions.get(name)
+        if queue is not None:
+            queue.limits = limits
+        else:
+            self.limits[name] = limits
+
+    def drain(self, when_idle: Callable[[], object]) -> None:
+        """
+        Hand out no more jobs, and call back once none runs.
+        """
+        self.draining = True
+        if self.running:
+            self._when_idle = when_idle
+        else:
+            when_idle()
+
+    def drain_abandoned(self) -> None:
+        """
+        Forget whom to call back when no job runs.
+        """
+        self._when_idle = None
+
+    def _tell(self, event: str, *arguments: object) -> None:
+        for observer in self.observers:
+            getattr(observer, event)(*arguments)
+
+
+# What a text line asks for is one more kind of request.
+requests.HANDLERS[Type.TEXT] = admin.answer

@@ -1,0 +1,347 @@
+"""
+The Gearman protocol on a Twisted transport.
+
+What a turn produces for a connection arrives here as one list of bytes.  As
+long as nothing is waiting to be sent it goes to the socket at once: a write
+through the reactor costs two system calls and a turn of the loop more, which
+is a third of what a small job costs.  What the socket does not take waits in a
+backlog that the transport pulls from.
+
+A peer that does not read is a peer whose requests are not read either, and one
+for which more than C{--max-output} waits loses its connection.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IPullProducer, IReactorTime, ISSLTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gearsvc.core.packets import Type
+from gearsvc.core.requests import LARGE
+from gearsvc.core.wire import Packet, PacketDecoder
+from gearsvc.interfaces import IPeer
+
+if TYPE_CHECKING:
+    from gearsvc.config import Settings
+    from gearsvc.core.jobserver import JobServer
+
+CONGESTED = 256 * 1024
+"""How many bytes may wait for a peer before its own requests have to."""
+
+LINGER = 2.0
+"""
+Seconds for which a connection that we end is still read from.  Closing it at
+once, with bytes of the peer's unread, would reset it, and the ERROR that says
+why would be lost on the way.
+"""
+
+_PIECE = 512 * 1024
+
+_KEEPALIVE = (
+    ("keepalive_idle", "TCP_KEEPIDLE"),
+    ("keepalive_interval", "TCP_KEEPINTVL"),
+    ("keepalive_count", "TCP_KEEPCNT"),
+)
+
+
+@implementer(IPeer, IPullProducer)
+class GearmanProtocol(Protocol):
+    """
+    One connection of a client, a worker or an administrator.
+
+    @ivar session: what the job server knows of it, while it is connected.
+    """
+
+    factory: GearmanFactory
+
+    def __init__(self, server: JobServer, settings: Settings, clock: IReactorTime) -> None:
+        self.host = "-"
+        self.descriptor = -1
+        self.congested = False
+        self._server = server
+        self._clock = clock
+        self._max_output = settings.max_output
+        self._decoder = PacketDecoder(settings.max_packet)
+        self._socket: socket.socket | None = None
+        self._backlog: deque[bytes] = deque()
+        self._waiting = 0
+        self._pulling = False
+
+    # The transport's side
+
+    def connectionMade(self) -> None:
+        """
+        Let the peer in.
+        """
+        transport = self.transport
+        assert transport is not None
+        address = transport.getPeer()
+        # A Unix socket's peer has no address.
+        self.host = getattr(address, "host", None) or "-"
+        if isinstance(transport, Connection):
+            handle = transport.getHandle()
+            self.descriptor = handle.fileno()
+            if not ISSLTransport.providedBy(transport):
+                self._socket = handle
+        self.session = self._server.connect(self)
+        self.factory.joined(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Pass complete packets on to the job server.
+        """
+        decoder = self._decoder
+        packets = decoder.feed(data)
+        if packets:
+            if self.factory.log_packets:
+                self.factory.show(self, packets)
+            self._server.receive(self.session, packets)
+        if decoder.failure is not None and not self.session.closed:
+            self._server.fail(self.session, decoder.failure)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Let the peer go.
+        """
+        self._socket = None
+        self._backlog.clear()
+        self._waiting = 0
+        self._server.disconnect(self.session)
+        self.factory.left(self)
+
+    # IPeer, the job server's side
+
+    def transmit(self, chunks: list[bytes]) -> None:
+        """
+        Send what one turn has produced.  See L{IPeer}.
+        """
+        if self._pulling or self._socket is None:
+            self._wait(chunks)
+            return
+        try:
+            if len(chunks) == 1:
+                data = chunks[0]
+                sent = self._socket.send(data)
+            elif len(chunks) == 2 and len(chunks[1]) >= LARGE:
+                sent = self._socket.sendmsg(chunks)
+                if sent == len(chunks[0]) + len(chunks[1]):
+                    return
+                data = b"".join(chunks)
+            else:
+                data = b"".join(chunks)
+                sent = self._socket.send(data)
+        except BlockingIOError:
+            self._wait(chunks)
+        except OSError:
+            # The connection is broken.  The reactor is about to find out, and
+            # calls connectionLost, when it next looks at the socket.
+            pass
+        else:
+            if sent < len(data):
+                self._wait([data[sent:]])
+
+    def close(self) -> None:
+        """
+        Close once everything is sent.  See L{IPeer}.
+        """
+        transport = self.transport
+        if transport is None or not self.session.closed:
+            return
+        if self._socket is None:
+            transport.loseConnection()
+            return
+        transport.loseWriteConnection()
+        self._clock.callLater(LINGER, transport.abortConnection)
+
+    # What waits for the peer to read
+
+    def _wait(self, chunks: list[bytes]) -> None:
+        transport = self.transport
+        if transport is None or not transport.connected:
+            return
+        if self._waiting > self._max_output:
+            self.factory.overflowed(self, self._waiting)
+            self._backlog.clear()
+            self._waiting = 0
+            self.session.closed = True
+            transport.abortConnection()
+            return
+        self._backlog.extend(chunks)
+        self._waiting += sum(map(len, chunks))
+        if not self._pulling:
+            self._pulling = True
+            transport.registerProducer(self, False)
+        elif self._waiting > CONGESTED and not self.congested:
+            self.congested = True
+            transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        The transport has sent all that it had: give it more.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if self._backlog:
+            piece = self._backlog.popleft()
+            while self._backlog and len(piece) + len(self._backlog[0]) <= _PIECE:
+                small = [piece]
+                size = len(piece)
+                while self._backlog and size + len(self._backlog[0]) <= _PIECE:
+                    small.append(self._backlog.popleft())
+                    size += len(small[-1])
+                piece = b"".join(small)
+            self._waiting -= len(piece)
+            transport.write(piece)
+            return
+        self._pulling = False
+        transport.unregisterProducer()
+        if self.congested:
+            self.congested = False
+            if not self.session.closed:
+                transport.resumeProducing()
+        self._server.drained(self.session)
+
+    def stopProducing(self) -> None:
+        """
+        The connection is lost; L{connectionLost} sees to it.
+        """
+
+
+class GearmanFactory(Factory):
+    """
+    Makes a L{GearmanProtocol} for each connection.
+
+    @ivar connections: the open ones.
+    @ivar log_packets: whether each packet is worth a line in the log.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        server: JobServer,
+        settings: Settings,
+        clock: IReactorTime,
+        changed: Callable[[GearmanProtocol | None], object] = lambda joined: None,
+    ) -> None:
+        """
+        @param changed: called with each new connection, and with C{None} each
+            time that one has gone.
+        """
+        self.server = server
+        self.settings = settings
+        self.clock = clock
+        self.connections: set[GearmanProtocol] = set()
+        self.log_packets = settings.verbose == "DEBUG"
+        self._changed = changed
+        self._held = False
+        self._ended: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> GearmanProtocol:
+        """
+        Make the protocol of a new connection.
+        """
+        protocol = GearmanProtocol(self.server, self.settings, self.clock)
+        protocol.factory = self
+        return protocol
+
+    def hold(self) -> None:
+        """
+        Read nothing from connections to come, until L{release}: the queue is
+        not complete yet.
+        """
+        self._held = True
+
+    def release(self) -> None:
+        """
+        Read from all connections.
+        """
+        self._held = False
+        for protocol in self.connections:
+            assert protocol.transport is not None
+            protocol.transport.resumeProducing()
+
+    def joined(self, protocol: GearmanProtocol) -> None:
+        """
+        A connection was made.
+        """
+        self.connections.add(protocol)
+        transport = protocol.transport
+        assert transport is not None
+        if protocol.descriptor >= 0 and hasattr(transport, "setTcpNoDelay"):
+            transport.setTcpNoDelay(True)
+            if self.settings.keepalive:
+                transport.setTcpKeepAlive(True)
+                for setting, name in _KEEPALIVE:
+                    value = getattr(self.settings, setting)
+                    if value > 0 and hasattr(socket, name):
+                        transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if self._held:
+            transport.pauseProducing()
+        self._changed(protocol)
+
+    def left(self, protocol: GearmanProtocol) -> None:
+        """
+        A connection is gone.
+        """
+        self.connections.discard(protocol)
+        self._changed(None)
+        if self._ended is not None and not self.connections:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
+
+    def end(self, seconds: float) -> Deferred[None]:
+        """
+        End all connections, once what is waiting for their peers is sent.
+
+        @param seconds: how long that may take.
+        @return: fires when the last one has gone.
+        """
+        if not self.connections:
+            return succeed(None)
+        self._ended = Deferred()
+        for protocol in list(self.connections):
+            assert protocol.transport is not None
+            protocol.transport.loseConnection()
+        impatience = self.clock.callLater(seconds, self._abort)
+        return self._ended.addCallback(lambda _: impatience.active() and impatience.cancel()).addCallback(lambda _: None)
+
+    def _abort(self) -> None:
+        for protocol in list(self.connections):
+            assert protocol.transport is not None
+            protocol.transport.abortConnection()
+
+    def overflowed(self, protocol: GearmanProtocol, waiting: int) -> None:
+        """
+        A peer has lost its connection because it does not read.
+        """
+        self._log.error(
+            "closed the connection of {host}: it does not read, and {waiting} bytes are waiting for it (--max-output is {limit})",
+            host=protocol.host,
+            waiting=waiting,
+            limit=self.settings.max_output,
+        )
+
+    def show(self, protocol: GearmanProtocol, packets: list[Packet]) -> None:
+        """
+        Log packets, by name and size: never what is in them.
+        """
+        for kind, body in packets:
+            self._log.debug(
+                "{host} [{descriptor}] sent {packet}, {size} bytes",
+                host=protocol.host,
+                descriptor=protocol.descriptor,
+                packet="a text line" if kind == Type.TEXT else Type(kind).name if kind in Type._value2member_map_ else kind,
+                size=len(body),
+            )

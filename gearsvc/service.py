@@ -1,0 +1,357 @@
+"""
+The services that make up a running server.
+
+L{JobServerService} is a whole job server as one Twisted service: add it to any
+application, next to others, as often as you like.  What concerns a process and
+not a server (signals, limits, the garbage collector) is not done here but in
+L{gearsvc.process}.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import time
+from typing import Any, Callable
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gearsvc.config import HANDLE_PREFIX_LIMIT, Settings
+from gearsvc.core.jobserver import JobServer
+from gearsvc.interfaces import IQueueStore
+from gearsvc.plugins import find_protocol_maker, find_queue_store_maker
+from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
+from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
+
+HANDLE_EPOCH = 1704067200
+"""The start of 2024, from which the numbers in handles are counted."""
+
+HANDLES_A_SECOND = 100_000
+"""
+How many numbers each second has: no server makes as many jobs as that for all
+of its life, so one that starts later starts with a higher number than any that
+an earlier one has used.
+"""
+
+RESERVED_DESCRIPTORS = 48
+"""How many file descriptors connections leave to the rest of the process."""
+
+ACCEPTED_AT_ONCE = 16
+"""How many connections are accepted between two looks at the descriptors."""
+
+GOODBYE = 2.0
+"""Seconds that peers have to take what is waiting for them when the server stops."""
+
+
+class ReactorClock:
+    """
+    The reactor's time, as the core wants it.
+    """
+
+    time = staticmethod(time.time)
+
+    def __init__(self, reactor: Any) -> None:
+        self._call_later = reactor.callLater
+
+    def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> Any:
+        """
+        Call a function later.  See L{gearsvc.core.jobserver.Clock}.
+        """
+        return self._call_later(seconds, function, *arguments)
+
+
+def listening_sockets(number: int, addresses: tuple[str, ...], backlog: int) -> list[socket.socket]:
+    """
+    Open a port at every address, as gearmand does: a socket for each, those
+    of IPv6 for IPv6 alone.
+
+    @param addresses: names or addresses; none is every address there is.
+    @raise CannotListenError: if one of them can't be opened; then none is.
+    """
+    opened: list[socket.socket] = []
+    for address in addresses or (None,):
+        try:
+            found = socket.getaddrinfo(address, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            _close(opened)
+            raise CannotListenError(address, number, error) from None
+        for family, kind, protocol, _, name in found:
+            try:
+                listener = socket.socket(family, kind, protocol)
+            except OSError:
+                # The machine has no such family: getaddrinfo knows it all the same.
+                continue
+            try:
+                listener.setblocking(False)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # Of port 0 the first address takes any, the others take the same.
+                port = number or (opened[0].getsockname()[1] if opened else 0)
+                listener.bind((name[0], port, *name[2:]))
+                listener.listen(backlog)
+            except OSError as error:
+                listener.close()
+                if address is None and family == socket.AF_INET6 and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    continue
+                _close(opened)
+                raise CannotListenError(address or name[0], number, error) from None
+            opened.append(listener)
+    return opened
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+class JobServerService(MultiService):
+    """
+    A job server: its ports, its queue, its store, its further protocols.
+
+    Ports are opened when the service starts (before privileges are dropped,
+    under C{twistd}), but nothing is read from their connections until the
+    stored queue is complete.
+
+    @ivar settings: what it was told.
+    @ivar job_server: the rules, and the state that views read.
+    @ivar store: where background jobs are kept, or C{None}.
+    @ivar keeper: what stands between the two, or C{None}.
+    @ivar ports: the open ports.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+        """
+        @raise gearsvc.config.SettingsError: if the settings don't fit together.
+        """
+        MultiService.__init__(self)
+        if reactor is None:
+            from twisted.internet import reactor
+        self.settings = settings
+        self.ports: list[IListeningPort] = []
+        self._reactor = reactor
+        prefix = settings.job_handle_prefix
+        if prefix is None:
+            prefix = "H:" + os.uname().nodename[: HANDLE_PREFIX_LIMIT - 2]
+        first = int((time.time() - HANDLE_EPOCH) * HANDLES_A_SECOND) + 1
+        self.job_server = JobServer(settings, ReactorClock(reactor), prefix.encode("utf-8", "surrogateescape"), first)
+        self.store: IQueueStore | None = find_queue_store_maker(settings.queue_type).make(settings)
+        self.keeper: GroupCommit[Any] | StoreOnShutdown[Any] | None = None
+        if self.store is not None:
+            make = StoreOnShutdown if settings.plugin_options.get("store-queue-on-shutdown") else GroupCommit
+            self.keeper = make(self.store, self.job_server.stored, reactor)
+            self.job_server.store = self.keeper
+        self._protocols = [find_protocol_maker(name).make(self, settings) for name in settings.protocol]
+        self._factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
+        self._factory.hold()
+        self._accepting = True
+        self._ready: Deferred[None] | None = None
+        self._waiting_for_ready: list[Deferred[None]] = []
+        self._outcome: Failure | None = None
+        self._is_ready = False
+        self._opened = False
+
+    # Starting
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the ports.
+
+        @raise CannotListenError: if one can't be opened, for it is taken or
+            not allowed.
+        """
+        MultiService.privilegedStartService(self)
+        self._listen()
+
+    def startService(self) -> None:
+        """
+        Open the ports, unless L{privilegedStartService} did, then the store;
+        when the queue that it holds is complete, begin to serve.
+        """
+        self._listen()
+        MultiService.startService(self)
+        if self.store is None:
+            self._complete(0)
+            return
+        started = self._reactor.seconds()
+        self._ready = self.store.open()
+        self._ready.addCallback(self._replay)
+        self._ready.addCallback(self._complete, started)
+        self._ready.addErrback(self._failed)
+
+    def _listen(self) -> None:
+        if self.ports:
+            return
+        for port in self.settings.port:
+            if port.isdigit():
+                for listener in listening_sockets(int(port), self.settings.listen, self.settings.backlog):
+                    # The reactor takes a duplicate.
+                    self.ports.append(self._reactor.adoptStreamPort(listener.fileno(), listener.family, self._factory))
+                    listener.close()
+            else:
+                outcome: list[IListeningPort | Failure] = []
+                listening = serverFromString(self._reactor, port).listen(self._factory)
+                listening.addBoth(outcome.append)
+                if not outcome or isinstance(outcome[0], Failure):
+                    for opened in self.ports:
+                        opened.stopListening()
+                    self.ports.clear()
+                    if outcome and isinstance(outcome[0], Failure):
+                        outcome[0].raiseException()
+                    raise CannotListenError(port, None, OSError(errno.EAGAIN, "the endpoint does not listen at once"))
+                self.ports.append(outcome[0])
+        for opened in self.ports:
+            opened.numberAccepts = ACCEPTED_AT_ONCE
+            self._log.info("listening on {address}", address=opened.getHost())
+
+    def _replay(self, _: None) -> Deferred[int]:
+        assert self.store is not None
+        self._opened = True
+        return self.store.replay(self.job_server.replay)
+
+    def _complete(self, replayed: int, started: float = 0.0) -> None:
+        if self.store is not None:
+            self._log.info(
+                "{count} stored jobs were queued in {seconds:.1f} s; {store}",
+                count=replayed,
+                seconds=self._reactor.seconds() - started,
+                store=self.store.description,
+            )
+        self.job_server.flush()
+        self._factory.release()
+        for protocol in self._protocols:
+            protocol.setServiceParent(self)
+        self._is_ready = True
+        self._settle_ready(None)
+
+    def _failed(self, reason: Failure) -> None:
+        self._outcome = reason
+        self._settle_ready(reason)
+
+    def _settle_ready(self, outcome: Failure | None) -> None:
+        waiting, self._waiting_for_ready = self._waiting_for_ready, []
+        for each in waiting:
+            if outcome is None:
+                each.callback(None)
+            else:
+                each.errback(outcome)
+
+    def when_ready(self) -> Deferred[None]:
+        """
+        @return: fires once the queue is complete and peers are served; fails
+            with L{StoreError <gearsvc.interfaces.StoreError>} if the store
+            can't be used.
+        """
+        ready: Deferred[None] = Deferred()
+        if self._is_ready:
+            ready.callback(None)
+        elif self._outcome is not None:
+            ready.errback(self._outcome)
+        else:
+            self._waiting_for_ready.append(ready)
+        return ready
+
+    # Serving
+
+    def _accept_while_possible(self, joined: GearmanProtocol | None) -> None:
+        """
+        Accept no more connections while descriptors are about to run out: the
+        lowest free one is always taken, so a high one says that they are.
+
+        @param joined: a new connection, or C{None} when one has gone.
+        """
+        if joined is not None:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            if self._accepting and joined.descriptor >= max(limit - RESERVED_DESCRIPTORS, limit // 2):
+                self._accepting = False
+                self._log.error(
+                    "no file descriptors are left for more connections than {count}: new ones wait until others end "
+                    "(the limit is {limit}: raise it with --file-descriptors, or the system's own limit)",
+                    count=len(self._factory.connections),
+                    limit=limit,
+                )
+                for port in self.ports:
+                    port.pauseProducing()
+        elif not self._accepting:
+            self._accepting = True
+            for port in self.ports:
+                port.resumeProducing()
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """
+        Close the ports, hand out no more jobs, and let those that run finish.
+
+        @return: fires when none runs any more, or after so many seconds.
+        """
+        drained: Deferred[None] = Deferred()
+        closed = self._close_ports()
+
+        def finished() -> None:
+            if late.active():
+                late.cancel()
+            drained.callback(None)
+
+        def give_up() -> None:
+            self._log.warn(
+                "{count} jobs still run after {seconds} s: not waiting for them", count=self.job_server.running, seconds=seconds
+            )
+            self.job_server.drain_abandoned()
+            drained.callback(None)
+
+        late = self._reactor.callLater(seconds, give_up)
+        self.job_server.drain(finished)
+        return drained.addCallback(lambda _: closed)
+
+    def _close_ports(self) -> Deferred[None]:
+        closing: Deferred[None] = succeed(None)
+        for port in self.ports:
+            stopped = port.stopListening()
+            if stopped is not None:
+                closing.addCallback(lambda _, stopped=stopped: stopped)
+        self.ports = []
+        return closing
+
+    # Stopping
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the ports, read nothing more, store and acknowledge what came
+        in, then end the connections and close the store.
+
+        @return: fires when all of that is done.
+        """
+        stopping = self._close_ports()
+        stopping.addCallback(lambda _: MultiService.stopService(self))
+        if self._ready is not None and not self._is_ready and self._outcome is None:
+            stopping.addCallback(lambda _: self._interrupted())
+        self._factory.hold()
+        for protocol in self._factory.connections:
+            protocol.transport.pauseProducing()
+        if self.keeper is not None and self._is_ready:
+            stopping.addCallback(lambda _: self.keeper.flush())
+        stopping.addCallback(lambda _: self._end_connections())
+        if self._opened:
+            stopping.addCallback(lambda _: self.store.close())
+        return stopping
+
+    def _interrupted(self) -> Deferred[None]:
+        """
+        Stopped in the midst of the replay: wait for its end.
+        """
+        return self.when_ready().addErrback(lambda _: None)
+
+    def _end_connections(self) -> Deferred[None]:
+        # The jobs that workers have stay in the store: that a worker loses us
+        # is not that we have lost a worker.
+        self.job_server.sessions.clear()
+        return self._factory.end(GOODBYE)

@@ -1,0 +1,436 @@
+"""
+Group commit: what stands between the job server and a durable store.
+
+A commit costs a disk (or a network) round trip, whether it holds one job or a
+thousand.  So there is one batch in flight at a time, and everything that the
+job server hands in meanwhile is the next batch: the slower the store, the
+larger the batches, and a store that does 3,000 commits a second takes 100,000
+jobs a second.
+
+What is handed in is in one of three places::
+
+    add, update            _commit                   the store says yes
+    ---------> _written  ---------->  in flight ------------------> settled(records, None)
+    ---------> _removed                   |
+    remove                                | the store says no
+                                          +-> added:             settled(records, why)
+                                          +-> updated, removed:  back to the front
+
+An add is somebody's submission: it is tried once, and its client is told.  An
+update or a removal is nobody's: it is tried until it succeeds.  A batch removes
+before it adds, and an add never goes before a removal that was handed in
+earlier; so a job may take the row of another one that has just ended.
+
+Nothing here makes a Deferred, a timer or a closure per job.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from operator import attrgetter
+from typing import Callable
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gearsvc.core.jobs import JobRecord
+from gearsvc.interfaces import IQueueStore, StoreError
+
+log = Logger()
+
+Settled = Callable[[list[JobRecord], "str | None"], None]
+"""
+Hears what became of a batch of adds: the records, and C{None} if they are
+stored or what is wrong if none of them is.
+"""
+
+MAX_ROWS = 10_000
+MAX_BYTES = 16 * 1024 * 1024
+"""
+What one batch holds at most, so that a commit never takes seconds.  (A single
+workload may be larger: it is then a batch of its own.)
+"""
+
+FIRST_RETRY = 0.05
+LAST_RETRY = 30.0
+"""
+Seconds from a failed commit to the next try: twice as many after each failure.
+While submissions come in, it is always the first: they are an answer away from
+their clients, and each batch of them finds out whether the store is back.
+"""
+
+FLUSH_TRIES = 7
+"""
+How often L{GroupCommit.flush} sees a commit fail before it gives up: some three
+seconds, and whatever time the store itself takes to fail.
+"""
+
+_workload = attrgetter("workload")
+
+
+class GroupCommit:
+    """
+    Hands the job server's changes to a store, a batch at a time.
+
+    Records are told apart by identity, not by handle: hand in the same object
+    each time.
+
+    @ivar broken_since: when the store stopped committing, by the clock's
+        seconds; C{None} while it works.
+    @ivar failure: what is wrong with it; C{None} while it works.
+    @ivar refused: how many adds were refused since the server started.
+    @ivar committed: how many batches were committed since then.
+    """
+
+    def __init__(
+        self,
+        store: IQueueStore,
+        settled: Settled,
+        clock: IReactorTime,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        """
+        @param settled: called once for each batch that held adds.  It may call
+            L{add}, L{update} and L{remove}.
+        @param clock: the reactor, or a fake clock.
+        """
+        self._store = store
+        self._settled = settled
+        self._clock = clock
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+
+        self.broken_since: float | None = None
+        self.failure: str | None = None
+        self.refused = 0
+        self.committed = 0
+
+        # What the next batch will hold.  The value in _written is whether
+        # somebody waits for the record (it was added, and is not stored yet) or
+        # not (it is stored, and has changed).
+        self._written: dict[JobRecord, bool] = {}
+        self._removed: dict[JobRecord, None] = {}
+        # Added and removed before they reached the store.
+        self._cancelled: list[JobRecord] = []
+
+        # What the batch in flight holds.
+        self._writing: dict[JobRecord, bool] = {}
+        self._removing: list[JobRecord] = []
+
+        # Whether an add may rely on what is already under way: a batch is in
+        # flight, or one starts at the end of this turn (after a failure: soon).
+        self._awake = False
+        self._call: IDelayedCall | None = None
+        self._retry = FIRST_RETRY
+        self._failed_at = 0.0
+        self._refused_before = 0
+        self._flushes: list[Deferred[None]] = []
+        self._tries = 0
+
+    # The job server's side.
+
+    def add(self, record: JobRecord) -> None:
+        """
+        Store a job that is not stored.  C{settled} will say what became of it.
+        """
+        self._written[record] = True
+        if not self._awake:
+            self._wake()
+
+    def update(self, record: JobRecord) -> None:
+        """
+        Store what has changed in a job that is stored, or is being stored.
+        """
+        self._written.setdefault(record, False)
+        if not self._awake:
+            self._nudge()
+
+    def remove(self, record: JobRecord) -> None:
+        """
+        Remove a job that is over, whatever became of its L{add}.
+        """
+        if self._written.pop(record, False):
+            self._cancelled.append(record)
+        else:
+            self._removed[record] = None
+        if not self._awake:
+            self._nudge()
+
+    def flush(self) -> Deferred[None]:
+        """
+        Get done with all that was handed in; at shutdown, with the peers gone.
+
+        @return: fires when everything is committed, or reported as refused;
+            or, after L{FLUSH_TRIES} failures, given up with a line in the log.
+            Nothing of this object is under way then.
+        """
+        if not (self._awake or self._written or self._removed):
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._flushes.append(done)
+        self._tries = FLUSH_TRIES
+        self._retry = FIRST_RETRY
+        if not self._awake:
+            self._wake()
+        return done
+
+    @property
+    def pending_writes(self) -> int:
+        """
+        How many jobs wait to be stored, those in flight included.
+        """
+        return len(self._written) + len(self._writing)
+
+    @property
+    def pending_removals(self) -> int:
+        """
+        How many jobs that are over are still stored.
+        """
+        return len(self._removed) + len(self._removing)
+
+    # When the next batch starts.
+
+    def _wake(self) -> None:
+        """
+        Start a batch at the end of this turn, so that what comes in one turn is
+        one batch; but no sooner after a failure than is good for everyone.
+        """
+        self._awake = True
+        delay = 0.0
+        if self.broken_since is not None:
+            # (Bounded twice: the reactor's clock is the wall's, and may be set back.)
+            delay = min(FIRST_RETRY, max(0.0, self._failed_at + FIRST_RETRY - self._clock.seconds()))
+        if self._call is not None:
+            self._call.cancel()
+        self._call = self._clock.callLater(delay, self._commit)
+
+    def _nudge(self) -> None:
+        """
+        Something is to be done for which nobody waits.
+        """
+        if self.broken_since is None:
+            self._wake()
+        elif self._call is None:
+            self._call = self._clock.callLater(self._retry, self._commit)
+
+    # One batch.
+
+    def _commit(self) -> None:
+        self._call = None
+        self._awake = True
+        cancelled, self._cancelled = self._cancelled, []
+        self._take()
+        if cancelled:
+            self._tell(cancelled, None)
+        if not (self._writing or self._removing):
+            self._next()
+            return
+        outcome = maybeDeferred(self._store.commit, list(self._writing), self._removing)
+        outcome.addCallbacks(self._succeeded, self._failed)
+        outcome.addErrback(lambda reason: log.failure("The group commit has a bug.", reason))
+
+    def _take(self) -> None:
+        """
+        Move what fits from what waits into the batch.
+        """
+        room = self._max_rows
+        if len(self._removed) > room:
+            # An add may need the row of a job that one of these removes: none may
+            # overtake them.
+            self._removing = list(islice(self._removed, room))
+            for record in self._removing:
+                del self._removed[record]
+            return
+        self._removing = list(self._removed)
+        self._removed.clear()
+
+        room = max(1, room - len(self._removing))
+        waiting = self._written
+        if len(waiting) <= room and sum(map(len, map(_workload, waiting))) <= self._max_bytes:
+            self._writing, self._written = waiting, {}
+            return
+        size = 0
+        taken = self._writing
+        for record, awaited in waiting.items():
+            size += len(record.workload)
+            if len(taken) == room or (size > self._max_bytes and taken):
+                break
+            taken[record] = awaited
+        for record in taken:
+            del waiting[record]
+
+    def _succeeded(self, _: object) -> None:
+        self.committed += 1
+        if self.broken_since is not None:
+            seconds = self._clock.seconds() - self.broken_since
+            refused = self.refused - self._refused_before
+            self.broken_since = self.failure = None
+            self._retry = FIRST_RETRY
+            log.warn(
+                "The queue store is back after {seconds:.1f} s; {refused} submissions were refused.", seconds=seconds, refused=refused
+            )
+        added = [record for record, awaited in self._writing.items() if awaited]
+        self._writing, self._removing = {}, []
+        if added:
+            self._tell(added, None)
+        self._next()
+
+    def _failed(self, reason: Failure) -> None:
+        why, uncertain = self._explain(reason)
+        self._failed_at = self._clock.seconds()
+        if self.broken_since is None:
+            self.broken_since = self._failed_at
+            self._refused_before = self.refused
+            log.error("The queue store cannot commit: {why}  Background jobs are refused until it can.", why=why)
+        self.failure = why
+
+        written, self._writing = self._writing, {}
+        removing, self._removing = self._removing, []
+        added = [record for record, awaited in written.items() if awaited]
+        if uncertain:
+            removing += added
+        for record in added:
+            # What came while it was in flight: there is nothing to change or remove.
+            if self._written.get(record) is False:
+                del self._written[record]
+            self._removed.pop(record, None)
+        self._removed = {**dict.fromkeys(removing), **self._removed}
+        for record, awaited in written.items():
+            if not awaited and record not in self._removed:
+                self._written.setdefault(record, False)
+        if len(self._removed) > self._max_rows:
+            # These would wait behind removals that fail, and their clients with them.
+            behind = [record for record, awaited in self._written.items() if awaited]
+            for record in behind:
+                del self._written[record]
+            added += behind
+        if self._flushes:
+            self._tries -= 1
+            if not self._tries:
+                added += self._give_up()
+        if added:
+            self.refused += len(added)
+            self._tell(added, why)
+        self._next()
+
+    def _explain(self, reason: Failure) -> tuple[str, bool]:
+        """
+        @return: what went wrong, for clients and for the log, and whether the
+            batch may have been stored all the same.
+        """
+        error = reason.value
+        if isinstance(error, StoreError):
+            return str(error), error.uncertain
+        log.failure("The queue store failed in a way that it does not know itself.", reason)
+        return f"the queue store failed: {reason.type.__name__}", True
+
+    def _give_up(self) -> list[JobRecord]:
+        """
+        Drop all that waits.
+
+        @return: the adds among it.
+        """
+        added = [record for record, awaited in self._written.items() if awaited]
+        log.error(
+            "{removals} jobs that are over could not be removed from the queue store, and will run again when it is replayed.",
+            removals=len(self._removed),
+        )
+        self._written.clear()
+        self._removed.clear()
+        return added
+
+    def _tell(self, records: list[JobRecord], failure: str | None) -> None:
+        try:
+            self._settled(records, failure)
+        except Exception:
+            log.failure("What was to be done with {count} stored or refused jobs failed.", count=len(records))
+
+    def _next(self) -> None:
+        """
+        No batch is in flight any more: see to what is to be done now.
+        """
+        self._awake = False
+        if self._written or self._removed or self._cancelled:
+            if self.broken_since is None or self._cancelled or any(self._written.values()):
+                self._wake()
+            else:
+                self._nudge()
+                self._retry = min(2 * self._retry, LAST_RETRY)
+            return
+        flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            flush.callback(None)
+
+
+class StoreOnShutdown:
+    """
+    L{GroupCommit}'s face for C{--store-queue-on-shutdown}: jobs live in memory
+    and are stored when the server ends as it should.
+
+    A submission is answered without a write, so a server that is killed loses
+    what was submitted since it started.  It does not lose what was replayed at
+    the start (gearmand 2.0 does): those rows stay until their job ends.
+    """
+
+    def __init__(self, store: IQueueStore, settled: Settled, clock: IReactorTime) -> None:
+        """
+        The same as L{GroupCommit}'s.
+        """
+        self._settled = settled
+        self._clock = clock
+        self._rows: GroupCommit = GroupCommit(store, self._saved, clock)
+        # Every job that is not in the store; the others were replayed.
+        self._unsaved: dict[JobRecord, None] = {}
+        self._added: list[JobRecord] = []
+        self._call: IDelayedCall | None = None
+
+    def add(self, record: JobRecord) -> None:
+        """
+        Remember a job; C{settled} is called at the end of this turn.
+        """
+        self._unsaved[record] = None
+        self._added.append(record)
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._settle)
+
+    def update(self, record: JobRecord) -> None:
+        """
+        Store what has changed in a job, if it was replayed.
+        """
+        if record not in self._unsaved:
+            self._rows.update(record)
+
+    def remove(self, record: JobRecord) -> None:
+        """
+        Forget a job that is over; remove its row, if it was replayed.
+        """
+        if record in self._unsaved:
+            del self._unsaved[record]
+        else:
+            self._rows.remove(record)
+
+    def flush(self) -> Deferred[None]:
+        """
+        Store every job that is left.
+
+        @return: fires when that is done, or given up with a line in the log.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._settle()
+        for record in self._unsaved:
+            self._rows.add(record)
+        self._unsaved.clear()
+        return self._rows.flush()
+
+    def _settle(self) -> None:
+        self._call = None
+        added, self._added = self._added, []
+        self._settled(added, None)
+
+    def _saved(self, records: list[JobRecord], failure: str | None) -> None:
+        if failure is not None:
+            log.error("{count} jobs could not be stored, and are lost: {failure}", count=len(records), failure=failure)

@@ -1,0 +1,167 @@
+"""
+The dialogues of C{tests/transcripts}, each played against ours and against gearmand.
+
+Every dialogue becomes one test for each server, by the names of its file and
+its heading::
+
+    trial tests.test_transcripts.Ours.test_priorities_high_before_normal_before_low
+    pytest tests/test_transcripts.py -k "Gearmand and priorities"
+"""
+
+from __future__ import annotations
+
+import atexit
+import re
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Callable
+
+from tests.dialogue import BadDialogue, Connection, Dialogue, ask, await_connections, play, read_dialogues
+from tests.running import RunningServer, start_server
+
+TRANSCRIPTS = Path(__file__).with_name("transcripts")
+
+
+class Servers:
+    """
+    The servers of one kind, one for each set of options, started when a dialogue needs them.
+
+    A server that a dialogue has left as it was at its start serves the next one, too, for a
+    start of ours costs more than most dialogues.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._clean: dict[tuple[str, ...], RunningServer] = {}
+        self._directory = Path(tempfile.mkdtemp(prefix=f"transcripts-{kind}-"))
+        atexit.register(shutil.rmtree, self._directory, True)
+
+    def take(self, options: tuple[str, ...]) -> RunningServer:
+        """
+        A server with nothing in it and nobody connected; whoever takes it gives it back or stops it.
+        """
+        server = self._clean.pop(options, None)
+        if server is None:
+            directory = Path(tempfile.mkdtemp(dir=self._directory))
+            server = start_server(*options, directory=directory, kind=self._kind)
+            atexit.register(lambda: server.running and server.kill())
+        await_connections(server.port, 0)
+        return server
+
+    def give_back(self, options: tuple[str, ...], server: RunningServer) -> None:
+        """
+        Keep the server for the next dialogue if all functions can be dropped; stop it if not.
+        """
+        await_connections(server.port, 0)
+        admin = Connection(server.port)
+        try:
+            for line in ask(admin, b"status\r\n"):
+                admin.send(b"drop function " + line.partition(b"\t")[0] + b"\r\n")
+                admin.receive()
+            clean = ask(admin, b"status\r\n") == []
+        finally:
+            admin.close()
+        if clean:
+            self._clean[options] = server
+        else:
+            server.stop()
+
+
+class Ours(unittest.TestCase):
+    """
+    What the dialogues say of our server.
+    """
+
+    servers = Servers("gearsvc")
+
+    def play(self, dialogue: Dialogue) -> None:
+        """
+        Play a dialogue; its server serves the next one if it ends clean.
+        """
+        server = self.servers.take(dialogue.options)
+        try:
+            play(dialogue, "ours", server.port)
+        except BaseException:
+            server.kill()
+            raise
+        self.servers.give_back(dialogue.options, server)
+
+
+@unittest.skipUnless(shutil.which("gearmand"), "Debian's gearman-job-server is not installed")
+class Gearmand(unittest.TestCase):
+    """
+    What the dialogues say of gearmand.
+    """
+
+    servers = Servers("gearmand")
+
+    def play(self, dialogue: Dialogue) -> None:
+        """
+        Play a dialogue against a server of its own: gearmand starts at once, and C{drop function}
+        leaves its queue dangling.
+        """
+        server = self.servers.take(dialogue.options)
+        try:
+            play(dialogue, "gearmand", server.port)
+            self.assertTrue(server.running, "gearmand has crashed")
+        finally:
+            server.kill()
+
+
+class Reading(unittest.TestCase):
+    """
+    What a file of dialogues may not hold.
+    """
+
+    def read(self, script: str) -> list[Dialogue]:
+        """
+        Read a file that holds one dialogue.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "file.txt")
+            path.write_text(f"Title\n=====\n\nHeading\n-------\n{script}\n")
+            return read_dialogues(path)
+
+    def test_difference_needs_a_reason(self) -> None:
+        """A line for one server alone is an error unless a C{why:} stands before it."""
+        with self.assertRaisesRegex(BadDialogue, "file.txt:6: the servers differ"):
+            self.read("    ours: client > GRAB_JOB")
+        [dialogue] = self.read("    why: it is so\n    ours: client > GRAB_JOB")
+        self.assertEqual(dialogue.steps[0].only, "ours")
+
+    def test_line_without_meaning(self) -> None:
+        """A line that is no step of a dialogue is an error that names file and line."""
+        with self.assertRaisesRegex(BadDialogue, "file.txt:6: .* is no line of a dialogue"):
+            self.read("    client sleeps")
+
+    def test_nothing_said(self) -> None:
+        """A heading with no dialogue under it is an error."""
+        with self.assertRaisesRegex(BadDialogue, "nothing is said in 'Heading'"):
+            self.read("Prose.")
+
+
+def _test_of(dialogue: Dialogue) -> Callable[[Ours | Gearmand], None]:
+    def test(self: Ours | Gearmand) -> None:
+        self.play(dialogue)
+
+    test.__doc__ = dialogue.title
+    return test
+
+
+def _add_tests() -> None:
+    """
+    Give both classes a test for every dialogue.
+    """
+    for path in sorted(TRANSCRIPTS.glob("*.txt")):
+        for dialogue in read_dialogues(path):
+            name = "test_" + re.sub(r"\W+", "_", f"{path.stem} {dialogue.title}".lower()).strip("_")
+            for case in (Ours, Gearmand):
+                if hasattr(case, name):
+                    raise BadDialogue(f"{path.name}: two dialogues are called {dialogue.title!r}")
+                if case is Ours or not dialogue.skip:
+                    setattr(case, name, _test_of(dialogue))
+
+
+_add_tests()
