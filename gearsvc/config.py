@@ -35,6 +35,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from gearsvc.options import (
+    HANDLE_PREFIX_LIMIT as HANDLE_PREFIX_LIMIT,
     LEVELS,
     Option as Option,
     SettingsError as SettingsError,
@@ -48,6 +49,7 @@ from gearsvc.options import (
     seconds,
     size,
     some_text,
+    user_name,
     whole_number,
     yes_or_no,
 )
@@ -219,7 +221,7 @@ class Settings:
     user: str | None = option(
         None,
         "The user to become, once the ports are open.",
-        short="u", metavar="NAME", parse=some_text, group=LOGGING, twistd="twistd --uid=NAME gearman",
+        short="u", metavar="NAME", parse=user_name, group=LOGGING, twistd="twistd --uid=NAME gearman",
     )
     syslog: bool = option(
         False,

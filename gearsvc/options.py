@@ -8,6 +8,7 @@ plugins for those of one store or protocol.
 
 from __future__ import annotations
 
+import pwd
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     metavar: str = ""
     repeatable: bool = False
-    group: str = "Server"
+    group: str = ""
     effect: bool = True
     twistd: str = ""
     shown: str | None = None
@@ -178,6 +179,16 @@ def some_text(text: str) -> str:
     if any(character < " " for character in text):
         raise ValueError(f"must not hold control characters: {text!r}")
     return text
+
+
+def user_name(text: str) -> str:
+    """
+    A check for a user of this system.
+    """
+    try:
+        return pwd.getpwnam(text).pw_name
+    except (KeyError, ValueError):
+        raise ValueError(f"must be a user of this system, not {text!r}") from None
 
 
 def lower_case_name(text: str) -> str:

@@ -16,17 +16,18 @@ import socket
 import time
 from typing import Any, Callable
 
-from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gearsvc.config import HANDLE_PREFIX_LIMIT, Settings
+from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
 from gearsvc.interfaces import IQueueStore
+from gearsvc.options import HANDLE_PREFIX_LIMIT
 from gearsvc.plugins import find_protocol_maker, find_queue_store_maker
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
@@ -125,7 +126,7 @@ class JobServerService(MultiService):
     @ivar job_server: the rules, and the state that views read.
     @ivar store: where background jobs are kept, or C{None}.
     @ivar keeper: what stands between the two, or C{None}.
-    @ivar ports: the open ports.
+    @ivar ports: the open ports (L{IListeningPort}).
     """
 
     _log = Logger()
@@ -138,7 +139,7 @@ class JobServerService(MultiService):
         if reactor is None:
             from twisted.internet import reactor
         self.settings = settings
-        self.ports: list[IListeningPort] = []
+        self.ports: list[Any] = []
         self._reactor = reactor
         prefix = settings.job_handle_prefix
         if prefix is None:
@@ -146,20 +147,19 @@ class JobServerService(MultiService):
         first = int((time.time() - HANDLE_EPOCH) * HANDLES_A_SECOND) + 1
         self.job_server = JobServer(settings, ReactorClock(reactor), prefix.encode("utf-8", "surrogateescape"), first)
         self.store: IQueueStore | None = find_queue_store_maker(settings.queue_type).make(settings)
-        self.keeper: GroupCommit[Any] | StoreOnShutdown[Any] | None = None
+        self.keeper: GroupCommit | StoreOnShutdown | None = None
         if self.store is not None:
-            make = StoreOnShutdown if settings.plugin_options.get("store-queue-on-shutdown") else GroupCommit
+            make: Any = StoreOnShutdown if settings.plugin_options.get("store-queue-on-shutdown") else GroupCommit
             self.keeper = make(self.store, self.job_server.stored, reactor)
             self.job_server.store = self.keeper
         self._protocols = [find_protocol_maker(name).make(self, settings) for name in settings.protocol]
         self._factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
         self._factory.hold()
         self._accepting = True
-        self._ready: Deferred[None] | None = None
+        # What becomes of the start: None while it is under way.
+        self._outcome: Failure | bool | None = None
         self._waiting_for_ready: list[Deferred[None]] = []
-        self._outcome: Failure | None = None
-        self._is_ready = False
-        self._opened = False
+        self._store_is_open = False
 
     # Starting
 
@@ -180,14 +180,36 @@ class JobServerService(MultiService):
         """
         self._listen()
         MultiService.startService(self)
-        if self.store is None:
-            self._complete(0)
+        Deferred.fromCoroutine(self._start()).addBoth(self._started)
+
+    async def _start(self) -> None:
+        if self.store is not None:
+            began = self._reactor.seconds()
+            await self.store.open()
+            self._store_is_open = True
+            count = await self.store.replay(self.job_server.replay)
+            self.job_server.flush()
+            self._log.info(
+                "{count} stored jobs are queued, after {seconds:.1f} s; {store}",
+                count=count,
+                seconds=self._reactor.seconds() - began,
+                store=self.store.description,
+            )
+
+    def _started(self, outcome: Failure | None) -> None:
+        waiting, self._waiting_for_ready = self._waiting_for_ready, []
+        if isinstance(outcome, Failure):
+            self._outcome = outcome
+            for each in waiting:
+                each.errback(outcome)
             return
-        started = self._reactor.seconds()
-        self._ready = self.store.open()
-        self._ready.addCallback(self._replay)
-        self._ready.addCallback(self._complete, started)
-        self._ready.addErrback(self._failed)
+        self._outcome = True
+        if self.running:
+            self._factory.release()
+            for protocol in self._protocols:
+                protocol.setServiceParent(self)
+        for each in waiting:
+            each.callback(None)
 
     def _listen(self) -> None:
         if self.ports:
@@ -214,52 +236,17 @@ class JobServerService(MultiService):
             opened.numberAccepts = ACCEPTED_AT_ONCE
             self._log.info("listening on {address}", address=opened.getHost())
 
-    def _replay(self, _: None) -> Deferred[int]:
-        assert self.store is not None
-        self._opened = True
-        return self.store.replay(self.job_server.replay)
-
-    def _complete(self, replayed: int, started: float = 0.0) -> None:
-        if self.store is not None:
-            self._log.info(
-                "{count} stored jobs were queued in {seconds:.1f} s; {store}",
-                count=replayed,
-                seconds=self._reactor.seconds() - started,
-                store=self.store.description,
-            )
-        self.job_server.flush()
-        self._factory.release()
-        for protocol in self._protocols:
-            protocol.setServiceParent(self)
-        self._is_ready = True
-        self._settle_ready(None)
-
-    def _failed(self, reason: Failure) -> None:
-        self._outcome = reason
-        self._settle_ready(reason)
-
-    def _settle_ready(self, outcome: Failure | None) -> None:
-        waiting, self._waiting_for_ready = self._waiting_for_ready, []
-        for each in waiting:
-            if outcome is None:
-                each.callback(None)
-            else:
-                each.errback(outcome)
-
     def when_ready(self) -> Deferred[None]:
         """
         @return: fires once the queue is complete and peers are served; fails
             with L{StoreError <gearsvc.interfaces.StoreError>} if the store
             can't be used.
         """
-        ready: Deferred[None] = Deferred()
-        if self._is_ready:
-            ready.callback(None)
-        elif self._outcome is not None:
-            ready.errback(self._outcome)
-        else:
+        if self._outcome is None:
+            ready: Deferred[None] = Deferred()
             self._waiting_for_ready.append(ready)
-        return ready
+            return ready
+        return fail(self._outcome) if isinstance(self._outcome, Failure) else succeed(None)
 
     # Serving
 
@@ -287,39 +274,29 @@ class JobServerService(MultiService):
             for port in self.ports:
                 port.resumeProducing()
 
+    async def _close_ports(self) -> None:
+        ports, self.ports = self.ports, []
+        for port in ports:
+            await maybeDeferred(port.stopListening)
+
     def drain(self, seconds: float) -> Deferred[None]:
         """
         Close the ports, hand out no more jobs, and let those that run finish.
 
         @return: fires when none runs any more, or after so many seconds.
         """
-        drained: Deferred[None] = Deferred()
-        closed = self._close_ports()
+        return Deferred.fromCoroutine(self._drain(seconds))
 
-        def finished() -> None:
-            if late.active():
-                late.cancel()
-            drained.callback(None)
-
-        def give_up() -> None:
+    async def _drain(self, seconds: float) -> None:
+        await self._close_ports()
+        idle: Deferred[None] = Deferred()
+        self.job_server.drain(lambda: idle.callback(None))
+        try:
+            await idle.addTimeout(seconds, self._reactor)
+        except TimeoutError:
             self._log.warn(
-                "{count} jobs still run after {seconds} s: not waiting for them", count=self.job_server.running, seconds=seconds
+                "{count} jobs still run after {seconds:g} s: not waiting for them", count=self.job_server.running, seconds=seconds
             )
-            self.job_server.drain_abandoned()
-            drained.callback(None)
-
-        late = self._reactor.callLater(seconds, give_up)
-        self.job_server.drain(finished)
-        return drained.addCallback(lambda _: closed)
-
-    def _close_ports(self) -> Deferred[None]:
-        closing: Deferred[None] = succeed(None)
-        for port in self.ports:
-            stopped = port.stopListening()
-            if stopped is not None:
-                closing.addCallback(lambda _, stopped=stopped: stopped)
-        self.ports = []
-        return closing
 
     # Stopping
 
@@ -330,28 +307,20 @@ class JobServerService(MultiService):
 
         @return: fires when all of that is done.
         """
-        stopping = self._close_ports()
-        stopping.addCallback(lambda _: MultiService.stopService(self))
-        if self._ready is not None and not self._is_ready and self._outcome is None:
-            stopping.addCallback(lambda _: self._interrupted())
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         self._factory.hold()
-        for protocol in self._factory.connections:
-            protocol.transport.pauseProducing()
-        if self.keeper is not None and self._is_ready:
-            stopping.addCallback(lambda _: self.keeper.flush())
-        stopping.addCallback(lambda _: self._end_connections())
-        if self._opened:
-            stopping.addCallback(lambda _: self.store.close())
-        return stopping
-
-    def _interrupted(self) -> Deferred[None]:
-        """
-        Stopped in the midst of the replay: wait for its end.
-        """
-        return self.when_ready().addErrback(lambda _: None)
-
-    def _end_connections(self) -> Deferred[None]:
-        # The jobs that workers have stay in the store: that a worker loses us
-        # is not that we have lost a worker.
+        await self._close_ports()
+        await maybeDeferred(MultiService.stopService, self)
+        if self._outcome is None:
+            # In the midst of the replay.
+            await self.when_ready().addErrback(lambda _: None)
+        if self.keeper is not None and self._outcome is True:
+            await self.keeper.flush()
+        # The jobs that workers have stay in the store: that they lose us is
+        # not that we have lost them.
         self.job_server.sessions.clear()
-        return self._factory.end(GOODBYE)
+        await self._factory.end(GOODBYE)
+        if self.store is not None and self._store_is_open:
+            await self.store.close()

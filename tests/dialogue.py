@@ -250,6 +250,8 @@ class Names:
             else:
                 fresh.append(token)
                 pattern += rb"(?P<%s>[^\0\r\n\t ]+)" % token.encode()
+        if not fresh and "..." not in tokens:  # for a large workload a pattern is slow
+            return self._fill(tokens) == data
         match = re.fullmatch(pattern, data)
         if match is None:
             return False

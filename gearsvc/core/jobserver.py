@@ -4,10 +4,10 @@ Every rule about jobs.
     submit --> STORING --(committed)--> QUEUED or DELAYED --(grab)--> RUNNING --> FINISHED
           \\______(no store needed)______/        ^______(worker lost)____/
 
-L{JobServer} holds the tables: jobs by handle, functions by name, sessions.
-What the packets of one turn bring about is collected in the sessions and
-leaves with L{JobServer.flush}.  L{gearsvc.core.requests} turns packets into
-calls of the methods here, L{gearsvc.core.admin} text lines.
+L{JobServer} holds the tables: jobs by handle, functions by name.
+L{gearsvc.core.requests} turns packets into calls of the methods here, and
+L{gearsvc.core.admin} text lines; replies leave through the sessions
+(L{gearsvc.core.switchboard}).
 
 Nothing here does I/O.  Time comes from a clock that is handed in; a store is
 an object with C{add}, C{update} and C{remove}
@@ -17,17 +17,21 @@ L{JobServer.stored}.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Protocol, Sequence
 
 from gearsvc.core import admin, requests, wire
+from gearsvc.core.clock import Alarm, Clock
+from gearsvc.core.delays import Delays
 from gearsvc.core.jobs import Job, JobRecord, State, Stored
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
-from gearsvc.core.sessions import ASLEEP, AWAKE, WOKEN, Session, job_created
+from gearsvc.core.sessions import ASLEEP, AWAKE, Session, job_created
+from gearsvc.core.switchboard import Switchboard
+from gearsvc.core.wakeups import Wakeups
 
 if TYPE_CHECKING:
     from gearsvc.config import Settings
-    from gearsvc.interfaces import IJobObserver, IPeer
+    from gearsvc.interfaces import IJobObserver
 
 MAX_UNIQUE = 64
 """How many bytes a unique id or a reducer may have."""
@@ -35,30 +39,9 @@ MAX_UNIQUE = 64
 MAX_FUNCTION = 8191
 """How many bytes the name of a function may have; gearmand's limit for any argument."""
 
-_NOOP = wire.encode(Type.NOOP)
 _QUEUE_FULL = wire.error(b"QUEUE_ERROR", b"Job queue is full")
 _UNIQUE_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 _FUNCTION_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Function name too large: it may have 8191 bytes")
-
-# The longest that a timer for a delayed job sleeps, so that a clock which is
-# set, or a machine that was suspended, delays no job by more than this.
-_LONGEST_SLEEP = 60.0
-
-
-class Clock(Protocol):
-    """
-    Time, as the job server needs it.
-    """
-
-    def time(self) -> float:
-        """
-        The time, in Unix seconds.
-        """
-
-    def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> Any:
-        """
-        Call a function later; what is returned has a C{cancel} method.
-        """
 
 
 class Store(Protocol):
@@ -82,14 +65,12 @@ class Store(Protocol):
         """
 
 
-class JobServer:
+class JobServer(Switchboard):
     """
     A Gearman job server without its sockets.
 
-    @ivar settings: what it was told.
     @ivar jobs: every job that is not finished, by its handle.
     @ivar functions: every function's queue, by its name.
-    @ivar sessions: every connection, in the order in which they came.
     @ivar limits: for functions that are not known yet: their queue limits.
     @ivar running: how many jobs a worker has.
     @ivar draining: whether no more jobs are handed out.
@@ -106,12 +87,10 @@ class JobServer:
         @param first_number: the first such number.  It has to be higher than
             any that an earlier run of the server used.
         """
-        self.settings = settings
-        self.clock = clock
+        super().__init__(settings, clock)
         self.store = store
         self.jobs: dict[bytes, Job] = {}
         self.functions: dict[bytes, FunctionQueue] = {}
-        self.sessions: dict[Session, None] = {}
         self.limits: dict[bytes, tuple[int, int, int]] = {}
         self.running = 0
         self.draining = False
@@ -120,57 +99,12 @@ class JobServer:
         self._prefix = handle_prefix + b":"
         self._number = first_number - 1
         self._job_retries = max(settings.job_retries, 0)
-        self._worker_wakeup = settings.worker_wakeup
-        self._wakeup_delay = settings.wakeup_delay
         self._round_robin = settings.round_robin
         self._global_priority = settings.global_priority
-        self._handlers = requests.HANDLERS
-        self._dirty: list[Session] = []
-        # Sessions that hold back replies, so that a commit need not look at all of them.
-        self._holding: dict[Session, None] = {}
-        self._now = 0.0
-        self._timeouts: dict[Job, Any] = {}
-        self._wakeups: Any = None
-        self._alarms: dict[FunctionQueue, Any] = {}
+        self._wakeups = Wakeups(self.functions, clock, settings.worker_wakeup, settings.wakeup_delay, self.flush)
+        self._delays = Delays(clock, self._enqueue, self.flush)
+        self._timeouts: dict[Job, Alarm] = {}
         self._when_idle: Callable[[], object] | None = None
-
-    # Connections
-
-    def connect(self, peer: IPeer) -> Session:
-        """
-        Let a peer in.
-        """
-        session = Session(peer, self.settings.exceptions, self._dirty)
-        self.sessions[session] = None
-        return session
-
-    def receive(self, session: Session, packets: Iterable[wire.Packet]) -> None:
-        """
-        Do what the packets of one connection ask for, and transmit what comes
-        of it, to whomever.
-        """
-        handlers = self._handlers
-        for kind, body in packets:
-            if session.closed:
-                break
-            try:
-                handlers[kind](self, session, body)
-            except requests.MalformedPacket as problem:
-                self.fail(session, wire.Failure(b"INVALID_PACKET", str(problem).encode()))
-        self.flush()
-
-    def fail(self, session: Session, failure: wire.Failure) -> None:
-        """
-        Tell a peer what is wrong with what it sent, and close its connection.
-        """
-        if failure.line:
-            session.send(b"ERR %b %b\r\n" % (failure.code, failure.text.replace(b" ", b"+")))
-        else:
-            session.send(wire.error(failure.code, failure.text))
-        session.closed = True
-        self.flush()
-        if session.held is None:
-            session.peer.close()
 
     def disconnect(self, session: Session) -> None:
         """
@@ -180,10 +114,7 @@ class JobServer:
         """
         if session not in self.sessions:
             return
-        del self.sessions[session]
-        session.closed = True
-        self._holding.pop(session, None)
-        session.held = None
+        super().disconnect(session)
         for queue in list(session.abilities):
             self.remove_ability(session, queue.name)
         for job in reversed(list(session.running)):
@@ -193,42 +124,6 @@ class JobServer:
             self._discard_if_abandoned(job)
         session.awaited.clear()
         self.flush()
-
-    def flush(self) -> None:
-        """
-        Transmit what this turn has produced: one piece for each connection.
-        """
-        self._now = 0.0
-        dirty = self._dirty
-        for session in dirty:
-            chunks = session.out
-            session.out = []
-            session.peer.transmit(chunks)
-        dirty.clear()
-
-    def stream(self, session: Session, pieces: Any) -> None:
-        """
-        Send a long answer piece by piece: some now, the rest in later turns
-        and only while the peer reads.
-        """
-        session.stream(pieces)
-        self.drained(session)
-
-    def drained(self, session: Session) -> None:
-        """
-        A peer is no longer congested: go on with what was held back for it.
-        """
-        if session.held is not None and session in self.sessions:
-            if session.release():
-                self.clock.call_later(0, self.drained, session)
-            if session.held is not None:
-                self._holding[session] = None
-            else:
-                self._holding.pop(session, None)
-                if session.closed:
-                    self.flush()
-                    session.peer.close()
-            self.flush()
 
     # Submitting
 
@@ -270,13 +165,9 @@ class JobServer:
         if limit and queue.total >= limit:
             session.send(_QUEUE_FULL)
             return
-        # One clock reading, and one float in memory, for all jobs of a turn.
-        now = self._now
-        if not now:
-            now = self._now = self.clock.time()
         self._number += 1
         handle = b"%b%d" % (self._prefix, self._number)
-        job = Job(handle, queue, unique, priority, workload, background, now, run_at, reducer)
+        job = Job(handle, queue, unique, priority, workload, background, self.now(), run_at, reducer)
         queue.total += 1
         self.jobs[handle] = job
         if unique:
@@ -304,7 +195,7 @@ class JobServer:
             job.clients += (session,)
             session.awaited[job] = None
             if job.state == State.STORING:
-                self._hold(session, job)
+                self.hold(session, job)
                 return
         elif not job.background:
             job.background = True
@@ -312,7 +203,7 @@ class JobServer:
                 self._keep(session, job)
                 return
         elif job.stored == Stored.PENDING:
-            self._hold(session, job)
+            self.hold(session, job)
             return
         session.send(job_created(job.handle))
 
@@ -321,13 +212,9 @@ class JobServer:
         Have a job stored; the session hears of it when it is.
         """
         job.stored = Stored.PENDING
-        self._hold(session, job)
+        self.hold(session, job)
         assert self.store is not None
         self.store.add(job)
-
-    def _hold(self, session: Session, job: Job) -> None:
-        session.hold(job)
-        self._holding[session] = None
 
     def stored(self, jobs: Sequence[JobRecord], failure: str | None) -> None:
         """
@@ -419,80 +306,12 @@ class JobServer:
         """
         queue = job.queue
         if job.run_at and job.run_at > self.clock.time():
-            queue.delay(job)
-            if queue.delayed[0][2] is job:
-                self._set_alarm(queue)
+            self._delays.delay(job)
             return
         job.state = State.QUEUED
         queue.line(job.priority).append(job)
         if queue.workers:
-            self._wake(queue)
-
-    def _set_alarm(self, queue: FunctionQueue) -> None:
-        """
-        Be called when the next delayed job of a function is due.
-        """
-        alarm = self._alarms.pop(queue, None)
-        if alarm is not None:
-            alarm.cancel()
-        if queue.delayed:
-            seconds = min(max(queue.delayed[0][0] - self.clock.time(), 0.0), _LONGEST_SLEEP)
-            self._alarms[queue] = self.clock.call_later(seconds, self._ring, queue)
-
-    def _ring(self, queue: FunctionQueue) -> None:
-        del self._alarms[queue]
-        for job in queue.due(self.clock.time()):
-            self._enqueue(job)
-        self._set_alarm(queue)
-        self.flush()
-
-    def _wake(self, queue: FunctionQueue) -> None:
-        """
-        A job waits: wake C{--worker-wakeup} of the workers that are asleep.  A
-        worker that was woken is not woken again before it grabs: the ones that
-        don't are seen to by L{_wake_more}.
-        """
-        if self.draining:
-            return
-        sleepers = queue.sleepers
-        if sleepers:
-            wanted = self._worker_wakeup or len(sleepers)
-            while sleepers and wanted:
-                session = next(iter(sleepers))
-                del sleepers[session]
-                if session.wakefulness == ASLEEP:
-                    session.wakefulness = WOKEN
-                    session.send(_NOOP)
-                    wanted -= 1
-        if self._wakeups is None:
-            self._wake_later()
-
-    def _wake_later(self) -> None:
-        if self._wakeups is None and self._wakeup_delay >= 0:
-            self._wakeups = self.clock.call_later(self._wakeup_delay, self._wake_more)
-
-    def _wake_more(self) -> None:
-        """
-        Each C{--wakeup-delay}, while jobs wait: wake more workers for them,
-        also those that were woken and did not grab.  So no NOOP that is lost
-        can strand a job.
-        """
-        self._wakeups = None
-        if self.draining:
-            return
-        told: set[Session] = set()
-        for queue in self.functions.values():
-            if (queue.high or queue.normal or queue.low) and queue.workers:
-                wanted = self._worker_wakeup or len(queue.workers)
-                # The sort is stable and puts those that nobody has woken first.
-                for session in sorted(queue.workers, key=lambda worker: worker.wakefulness):
-                    if wanted and session.wakefulness != AWAKE and session not in told and not session.peer.congested:
-                        session.wakefulness = WOKEN
-                        session.send(_NOOP)
-                        told.add(session)
-                        wanted -= 1
-                self._wake_later()
-        self.flush()
+            self._wakeups.wake(queue)
 
     # Workers
 
@@ -511,7 +330,7 @@ class JobServer:
         if session.wakefulness == ASLEEP:
             queue.sleepers[session] = None
             if queue.high or queue.normal or queue.low:
-                self._wake(queue)
+                self._wakeups.wake(queue)
         if new and self.observers:
             self._tell("worker_joined", session, queue.name)
 
@@ -571,20 +390,9 @@ class JobServer:
 
     def sleep(self, session: Session) -> None:
         """
-        A worker is going to wait for a NOOP, and is sent one at once if a job
-        waits; unless it was sent one before and has grabbed nothing since:
-        then the next comes after C{--wakeup-delay}, or two who misunderstand
-        each other would talk at full speed.
+        A worker is going to wait for a NOOP.
         """
-        if self.next_queue(session) is not None:
-            if session.wakefulness != WOKEN or self._wakeup_delay < 0:
-                session.wakefulness = WOKEN
-                session.send(_NOOP)
-            self._wake_later()
-        elif session.wakefulness == AWAKE:
-            session.wakefulness = ASLEEP
-            for queue in session.abilities:
-                queue.sleepers[session] = None
+        self._wakeups.sleep(session, self.next_queue(session) is not None)
 
     def progressed(self, job: Job) -> None:
         """
@@ -639,7 +447,7 @@ class JobServer:
         if self.observers:
             self._tell("job_retried", job, reason)
         if queue.workers:
-            self._wake(queue)
+            self._wakeups.wake(queue)
 
     # Ends
 
@@ -742,9 +550,7 @@ class JobServer:
             return "there are still connected workers or executing clients"
         for job in [job for job in self.jobs.values() if job.queue is queue]:
             self._cancel(job, "drop")
-        alarm = self._alarms.pop(queue, None)
-        if alarm is not None:
-            alarm.cancel()
+        self._delays.forget(queue)
         del self.functions[queue.name]
         return None
 
@@ -764,17 +570,11 @@ class JobServer:
         """
         Hand out no more jobs, and call back once none runs.
         """
-        self.draining = True
+        self.draining = self._wakeups.stopped = True
         if self.running:
             self._when_idle = when_idle
         else:
             when_idle()
-
-    def drain_abandoned(self) -> None:
-        """
-        Forget whom to call back when no job runs.
-        """
-        self._when_idle = None
 
     def _tell(self, event: str, *arguments: object) -> None:
         for observer in self.observers:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPullProducer, IReactorTime, ISSLTransport
@@ -62,6 +62,8 @@ class GearmanProtocol(Protocol):
     """
 
     factory: GearmanFactory
+    # Any transport of a stream: more is asked of it than ITransport has.
+    transport: Any
 
     def __init__(self, server: JobServer, settings: Settings, clock: IReactorTime) -> None:
         self.host = "-"
@@ -83,7 +85,6 @@ class GearmanProtocol(Protocol):
         Let the peer in.
         """
         transport = self.transport
-        assert transport is not None
         address = transport.getPeer()
         # A Unix socket's peer has no address.
         self.host = getattr(address, "host", None) or "-"
@@ -207,7 +208,7 @@ class GearmanProtocol(Protocol):
         transport.unregisterProducer()
         if self.congested:
             self.congested = False
-            if not self.session.closed:
+            if not (self.session.closed or self.factory.held):
                 transport.resumeProducing()
         self._server.drained(self.session)
 
@@ -222,6 +223,7 @@ class GearmanFactory(Factory):
     Makes a L{GearmanProtocol} for each connection.
 
     @ivar connections: the open ones.
+    @ivar held: whether nothing is read for now.
     @ivar log_packets: whether each packet is worth a line in the log.
     """
 
@@ -245,10 +247,10 @@ class GearmanFactory(Factory):
         self.connections: set[GearmanProtocol] = set()
         self.log_packets = settings.verbose == "DEBUG"
         self._changed = changed
-        self._held = False
+        self.held = False
         self._ended: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> GearmanProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         Make the protocol of a new connection.
         """
@@ -258,18 +260,19 @@ class GearmanFactory(Factory):
 
     def hold(self) -> None:
         """
-        Read nothing from connections to come, until L{release}: the queue is
-        not complete yet.
+        Read nothing from connections, also from those to come, until
+        L{release}: the queue is not complete yet, or the server stops.
         """
-        self._held = True
+        self.held = True
+        for protocol in self.connections:
+            protocol.transport.pauseProducing()
 
     def release(self) -> None:
         """
         Read from all connections.
         """
-        self._held = False
+        self.held = False
         for protocol in self.connections:
-            assert protocol.transport is not None
             protocol.transport.resumeProducing()
 
     def joined(self, protocol: GearmanProtocol) -> None:
@@ -278,7 +281,6 @@ class GearmanFactory(Factory):
         """
         self.connections.add(protocol)
         transport = protocol.transport
-        assert transport is not None
         if protocol.descriptor >= 0 and hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
             if self.settings.keepalive:
@@ -287,7 +289,7 @@ class GearmanFactory(Factory):
                     value = getattr(self.settings, setting)
                     if value > 0 and hasattr(socket, name):
                         transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if self._held:
+        if self.held:
             transport.pauseProducing()
         self._changed(protocol)
 
@@ -312,14 +314,17 @@ class GearmanFactory(Factory):
             return succeed(None)
         self._ended = Deferred()
         for protocol in list(self.connections):
-            assert protocol.transport is not None
             protocol.transport.loseConnection()
         impatience = self.clock.callLater(seconds, self._abort)
-        return self._ended.addCallback(lambda _: impatience.active() and impatience.cancel()).addCallback(lambda _: None)
+
+        def all_gone(_: None) -> None:
+            if impatience.active():
+                impatience.cancel()
+
+        return self._ended.addCallback(all_gone)
 
     def _abort(self) -> None:
         for protocol in list(self.connections):
-            assert protocol.transport is not None
             protocol.transport.abortConnection()
 
     def overflowed(self, protocol: GearmanProtocol, waiting: int) -> None:

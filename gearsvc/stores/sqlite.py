@@ -21,7 +21,9 @@ that a slow disk or somebody else's lock never stops the reactor.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 import sqlite3
 from hashlib import blake2b
 from itertools import islice
@@ -157,6 +159,7 @@ class Database:
         self._name = name
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._lock: int | None = None
         self._cursor: sqlite3.Cursor | None = None
         columns = ", ".join(_COLUMNS)
         values = ", ".join("CAST(? AS TEXT)" if kind == "TEXT" else "?" for kind in _COLUMNS.values())
@@ -190,6 +193,7 @@ class Database:
             raise self._explain(error) from None
         try:
             self._check(connection)
+            self._take_lock()
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
@@ -197,12 +201,11 @@ class Database:
             self._try_out(connection)
             connection.execute("COMMIT")
             status = os.stat(self.path)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StoreError) as error:
             connection.close()
+            if create:
+                self._release_lock()
             raise self._explain(error) from None
-        except StoreError:
-            connection.close()
-            raise
         self._connection = connection
         self._file = (status.st_dev, status.st_ino)
 
@@ -373,8 +376,39 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._release_lock()
+
+    def _take_lock(self) -> None:
+        """
+        See to it that no other server uses this file: each would run every job.
+        SQLite's own locks can't say so, as they keep out gearmand and sqlite3.
+        """
+        while self._lock is None:
+            lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.path.samestat(os.fstat(lock), os.stat(self.path + ".lock")):
+                    raise FileNotFoundError
+                os.ftruncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                self._lock = lock
+            except FileNotFoundError:
+                # Its owner has just gone, and the file with it.
+                os.close(lock)
+            except BlockingIOError:
+                owner = os.read(lock, 500).decode(errors="replace")
+                os.close(lock)
+                raise StoreError(f"The queue database {self.path} is in use by another server, {owner}; stop one of the two.") from None
+
+    def _release_lock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.unlink(self.path + ".lock")
+            os.close(lock)
 
     def _explain(self, error: Exception) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
         reason = _REASONS.get(_code(error)) or str(error)
         explained = StoreError(f"The queue database {self.path} fails: {reason}.")
         # When a commit ends in an I/O error, the journal may be found complete

@@ -49,6 +49,6 @@ $worker->register_function(forget => sub { $worker->reset_abilities; return 'for
 sub report { print JSON::PP->new->encode([@_]), "\n" }
 
 $worker->work(
-    on_complete => sub { my ($handle, $result) = @_; report('complete', $result) },
-    on_fail     => sub { my ($handle, $error)  = @_; report('fail',     $error || '') },
+    on_complete => sub { report('complete') },
+    on_fail     => sub { report('fail', $_[1] || '') },
 );

@@ -1,0 +1,108 @@
+"""
+Waking workers, such that no job waits while a worker that can do it sleeps.
+
+A worker says PRE_SLEEP, waits for a NOOP, and grabs.  One that was sent a NOOP
+is sent no other before it grabs, so that many jobs at once do not make many
+NOOPs; but a NOOP may be lost on a worker that hangs or misunderstands, and so,
+while jobs wait, more workers are woken each C{--wakeup-delay}, also those that
+were woken already.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from gearsvc.core.clock import Alarm, Clock
+from gearsvc.core.packets import Type
+from gearsvc.core.queues import FunctionQueue
+from gearsvc.core.sessions import ASLEEP, AWAKE, WOKEN, Session
+from gearsvc.core.wire import encode
+
+_NOOP = encode(Type.NOOP)
+
+
+class Wakeups:
+    """
+    Sends NOOPs.
+
+    @ivar stopped: whether nobody is to be woken any more.
+    """
+
+    def __init__(
+        self,
+        functions: dict[bytes, FunctionQueue],
+        clock: Clock,
+        wakeup: int,
+        delay: float,
+        flush: Callable[[], object],
+    ) -> None:
+        """
+        @param functions: the queues to look at; the server's own table.
+        @param wakeup: how many workers to wake for a job; 0 is all.
+        @param delay: after how many seconds to wake more; below 0 is never.
+        @param flush: called when NOOPs were sent outside of anybody's turn.
+        """
+        self.stopped = False
+        self._functions = functions
+        self._clock = clock
+        self._wakeup = wakeup
+        self._delay = delay
+        self._flush = flush
+        self._alarm: Alarm | None = None
+
+    def wake(self, queue: FunctionQueue) -> None:
+        """
+        A job waits in a queue: wake workers that are asleep.
+        """
+        if self.stopped:
+            return
+        sleepers = queue.sleepers
+        if sleepers:
+            wanted = self._wakeup or len(sleepers)
+            while sleepers and wanted:
+                session = next(iter(sleepers))
+                del sleepers[session]
+                if session.wakefulness == ASLEEP:
+                    session.wakefulness = WOKEN
+                    session.send(_NOOP)
+                    wanted -= 1
+        if self._alarm is None:
+            self._remind()
+
+    def sleep(self, session: Session, job_waits: bool) -> None:
+        """
+        A worker is going to wait for a NOOP.  It is sent one at once if a job
+        waits, unless it was sent one before and has grabbed nothing since: or
+        two who misunderstand each other would talk at full speed.
+        """
+        if job_waits:
+            if session.wakefulness != WOKEN or self._delay < 0:
+                session.wakefulness = WOKEN
+                session.send(_NOOP)
+            self._remind()
+        elif session.wakefulness == AWAKE:
+            session.wakefulness = ASLEEP
+            for queue in session.abilities:
+                queue.sleepers[session] = None
+
+    def _remind(self) -> None:
+        if self._alarm is None and self._delay >= 0:
+            self._alarm = self._clock.call_later(self._delay, self._wake_more)
+
+    def _wake_more(self) -> None:
+        self._alarm = None
+        if self.stopped:
+            return
+        told: set[Session] = set()
+        for queue in self._functions.values():
+            if queue.workers and (queue.high or queue.normal or queue.low):
+                wanted = self._wakeup or len(queue.workers)
+                # The sort is stable and puts those that nobody has woken first.
+                for session in sorted(queue.workers, key=lambda worker: worker.wakefulness):
+                    if wanted and session.wakefulness != AWAKE and session not in told and not session.peer.congested:
+                        session.wakefulness = WOKEN
+                        session.send(_NOOP)
+                        told.add(session)
+                        wanted -= 1
+                self._remind()
+        self._flush()

@@ -1,0 +1,260 @@
+"""
+What only a whole process may do: signals, limits, its exit status.
+
+L{ProcessService} stands around the server under C{twistd gearman} and
+C{gearsvc serve}.  A server that is part of some other application goes without
+it: L{gearsvc.service.JobServerService} does none of this.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import MultiService
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.python.failure import Failure
+
+from gearsvc.interfaces import StoreError
+from gearsvc.logs import Logger, set_verbosity
+from gearsvc.options import SettingsError
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from gearsvc.service import JobServerService
+
+log = Logger(__name__)
+
+
+class StartFailure(Exception):
+    """
+    The server cannot start, for a reason outside of it.
+
+    @ivar args: one string of one line: what is wrong.
+    """
+
+
+EXPECTED_FAILURES = (CannotListenError, StoreError, SettingsError, OSError)
+"""
+What keeps a server from starting without being a mistake in the program.
+"""
+
+
+def reason_of(error: BaseException) -> str:
+    """
+    One line for a person, of one of L{EXPECTED_FAILURES}.
+    """
+    if isinstance(error, CannotListenError):
+        # A socket's path stands where the port is otherwise.
+        where = f"port {error.port}" + (f" of {error.interface}" if error.interface else "")
+        if not isinstance(error.port, int):
+            where = os.fsdecode(error.port)
+        why = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        return f"cannot listen on {where}: {why}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+class ProcessService(MultiService):
+    """
+    Runs the server as what its process is for.
+
+    The process ends with status 0 on SIGTERM and SIGINT; on SIGUSR1 too, when
+    what runs has finished or C{--drain-seconds} are over.  It ends with status
+    1, and one line that says why, if the server cannot start.
+
+    @ivar server: the server.
+    """
+
+    def __init__(
+        self,
+        server: JobServerService,
+        reactor: Any = None,
+        leave_with: Callable[[int], None] | None = None,
+    ) -> None:
+        """
+        @param leave_with: called with the exit status if it is not to be 0,
+            before the reactor stops; by default, L{exit_with}.
+        """
+        super().__init__()
+        if reactor is None:
+            from twisted.internet import reactor
+        self._reactor = reactor
+        self._leave_with = leave_with or exit_with
+        self._bound = False
+        self._is_ready = False
+        self._draining = False
+        self.server = server
+        server.setServiceParent(self)
+        set_verbosity(server.settings.verbose)
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the ports, with all the file descriptors that may be had.
+
+        @raise StartFailure: if that cannot be done.
+        """
+        self._bound = True
+        raise_file_descriptors(self.server.settings.file_descriptors)
+        try:
+            super().privilegedStartService()
+        except EXPECTED_FAILURES as error:
+            raise StartFailure(reason_of(error)) from None
+
+    def startService(self) -> None:
+        """
+        Start the server; when its queue is complete, it is ready.
+
+        @raise StartFailure: if it cannot start, and that shows at once.
+        """
+        if not self._bound:
+            # twist, unlike twistd, knows of no privileged start.
+            self.privilegedStartService()
+        try:
+            super().startService()
+        except EXPECTED_FAILURES as error:
+            raise StartFailure(reason_of(error)) from None
+        self.server.when_ready().addCallbacks(self._ready, self._failed)
+        self._reactor.callWhenRunning(self._handle_signals)
+
+    def stop(self) -> None:
+        """
+        End the process: close the ports and connections, flush the store.
+        """
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            # It ends already.
+            pass
+
+    def stop_gracefully(self) -> None:
+        """
+        End the process when the running jobs have finished, but not later than
+        C{--drain-seconds} from now.  No job is handed out any more.
+        """
+        if not self._is_ready:
+            self.stop()
+        elif not self._draining:
+            self._draining = True
+            drained = self.server.drain(self.server.settings.drain_seconds)
+            drained.addErrback(lambda failure: log.failure("cannot wait for the running jobs", failure))
+            drained.addCallback(lambda _: self.stop())
+
+    def _ready(self, _: object) -> None:
+        self._is_ready = True
+        tune_garbage_collector()
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(*EXPECTED_FAILURES):
+            reason = reason_of(failure.value)
+        else:
+            log.failure("the server cannot start", failure)
+            reason = f"the server cannot start: {failure.getErrorMessage()} (the log has more)"
+        report(reason)
+        self._leave_with(1)
+        self._reactor.callWhenRunning(self.stop)
+
+    def _handle_signals(self) -> None:
+        """
+        Take the signals over from the reactor, which would have its runner
+        kill the process with them in the end, and from twistd, which rotates
+        its log on SIGUSR1: that moves to SIGHUP.
+        """
+
+        def handle(number: int, action: Callable[[], object]) -> None:
+            def handler(number: int, frame: FrameType | None) -> None:
+                self._reactor.callFromThread(act)
+
+            def act() -> None:
+                log.notice("{signal} received", signal=signal.Signals(number).name)
+                action()
+
+            signal.signal(number, handler)
+
+        rotate_log = signal.getsignal(signal.SIGUSR1)
+        if callable(rotate_log) and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, rotate_log)
+        handle(signal.SIGTERM, self.stop)
+        handle(signal.SIGINT, self.stop)
+        handle(signal.SIGUSR1, self.stop_gracefully)
+
+
+def report(reason: str) -> None:
+    """
+    Tell whoever started the server why it ends: in the log, and on stderr
+    where there is one.
+    """
+    log.critical("{reason}", reason=reason)
+    if sys.__stderr__ is not None:
+        print(f"gearsvc: {reason}", file=sys.__stderr__, flush=True)
+
+
+def exit_with(status: int) -> None:
+    """
+    Let the process end with a status, whatever runs the reactor.  twistd and
+    twist return 0 when the reactor has stopped, and know of nothing else.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)
+
+
+def report_start_failures() -> None:
+    """
+    Make one line of a L{StartFailure} that nobody catches, in place of its
+    traceback.  twistd lets it pass, after it has cleaned up and told the
+    process that waits for the daemon.
+    """
+    otherwise = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, StartFailure):
+            report(str(error))
+        else:
+            otherwise(kind, error, traceback)
+
+    sys.excepthook = hook
+
+
+def raise_file_descriptors(wanted: int | None) -> None:
+    """
+    Set how many file descriptors the process may have.
+
+    @param wanted: how many, or C{None} for as many as the system allows.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if wanted is not None and hard != resource.RLIM_INFINITY and wanted > hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
+        except (ValueError, OSError):
+            log.announce("the system allows {hard} file descriptors, and not {wanted}", hard=hard, wanted=wanted)
+            wanted = None
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if wanted is None else wanted, hard))
+    except (ValueError, OSError) as error:
+        log.announce("the limit of {soft} file descriptors stays: {error}", soft=soft, error=error)
+
+
+def tune_garbage_collector() -> None:
+    """
+    Keep the garbage collector from walking over all that lives for long: the
+    program itself, and a queue of a million jobs.  What a job consists of has
+    no cycles, and goes without it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
