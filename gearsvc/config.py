@@ -321,7 +321,8 @@ def load_settings(
     given.update(from_command_line)
 
     values: dict[str, Any] = {}
-    plugin_values: dict[str, object] = {one.name: one.default for one in known.values() if one not in OPTIONS}
+    ours = {one.name for one in OPTIONS}
+    plugin_values: dict[str, object] = {one.name: one.default for one in known.values() if one.name not in ours}
     for each in given.values():
         try:
             value = each.option.value(each.texts)
@@ -331,8 +332,9 @@ def load_settings(
             plugin_values[each.option.name] = value
         else:
             values[each.option.attribute] = value
-        if not each.option.effect:
-            warn(f"--{each.option.name} has no effect: it tunes the inside of gearmand, and gearsvc has nothing alike")
+    unused = ", ".join(f"--{each.option.name}" for each in given.values() if not each.option.effect)
+    if unused:
+        warn(f"without effect, for they tune what only gearmand has: {unused}")
     return Settings(**values, plugin_options=plugin_values)
 
 
@@ -361,7 +363,7 @@ def read_config_file(path: str, known: Mapping[str, Option]) -> list[Given]:
 
     # No section is special: the one whose keys would show up in all others
     # has a name that cannot be written.
-    reader = Reader(allow_no_value=True, default_section="\n")
+    reader = Reader(default_section="\n")
     try:
         with open(path, encoding="utf-8") as file:
             reader.read_file(lines(file), path)
@@ -382,6 +384,8 @@ def read_config_file(path: str, known: Mapping[str, Option]) -> list[Given]:
         ) from None
     except configparser.ParsingError as error:
         number, line = error.errors[0]
+        # The line comes as its repr(), with its end.
+        line = line.replace("\\n", "")
         raise SettingsError(f"{path}, line {number}: this is no 'key = value': {line}") from None
 
     found: dict[str, Given] = {}
@@ -393,10 +397,10 @@ def read_config_file(path: str, known: Mapping[str, Option]) -> list[Given]:
             raise SettingsError(f"{where}: there is no option {key!r}" + (f"; is it {alike[0]}?" if alike else ""))
         if key in found:
             raise SettingsError(f"{where}: {key} is there twice, in two sections")
-        texts = [value or ""]
+        texts = [value]
         if known[key].repeatable:
-            texts = [text for text in texts[0].splitlines() if text.strip()]
-        if value is None or not texts:
+            texts = [text for text in value.splitlines() if text.strip()]
+        if not texts:
             raise SettingsError(f"{where}: {key} has no value; write '{key} = ...'")
         found[key] = Given(known[key], texts, where)
     return list(found.values())

@@ -61,6 +61,7 @@ _SYSLOG_PRIORITIES = (
 )
 
 _verbosity = ERROR
+_on_stderr = False
 
 
 def set_verbosity(name: str) -> None:
@@ -118,9 +119,17 @@ class Logger:
             self._emit(ERROR, format, fields)
 
     def critical(self, format: str, **fields: object) -> None:
-        """Why the server ends, or can no longer do what it is for."""
+        """The server can no longer do what it is for."""
         if _verbosity >= CRITICAL:
             self._emit(CRITICAL, format, fields)
+
+    def fatal(self, format: str, **fields: object) -> None:
+        """
+        Why the server ends, or does not start.
+        """
+        # A critical event that comes before logging has begun is printed by
+        # Twisted, in its own form; this one is printed by who logs it.
+        self._logger.emit(LogLevel.error, format, gearman_level=FATAL, **fields)
 
     def announce(self, format: str, **fields: object) -> None:
         """
@@ -232,8 +241,19 @@ class SystemLogObserver:
                 system_log.syslog(_SYSLOG_PRIORITIES[level_of(event)], line)
 
 
-def begin_logging(observers: list[ILogObserver]) -> None:
+def is_on_stderr() -> bool:
+    """
+    Whether what is logged is seen on stderr.
+    """
+    return _on_stderr
+
+
+def begin_logging(observers: list[ILogObserver], on_stderr: bool = False) -> None:
     """
     Send all events, those from before too, to these observers.
+
+    @param on_stderr: whether one of them writes to stderr.
     """
+    global _on_stderr
+    _on_stderr = on_stderr
     twisted_logger.globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)

@@ -9,21 +9,23 @@ it: L{gearsvc.service.JobServerService} does none of this.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.python.failure import Failure
 
+from gearsvc import __version__
 from gearsvc.interfaces import StoreError
-from gearsvc.logs import Logger, set_verbosity
+from gearsvc.logs import Logger, is_on_stderr, set_verbosity
 from gearsvc.options import SettingsError
 
 if TYPE_CHECKING:
@@ -53,11 +55,14 @@ def reason_of(error: BaseException) -> str:
     One line for a person, of one of L{EXPECTED_FAILURES}.
     """
     if isinstance(error, CannotListenError):
-        # A socket's path stands where the port is otherwise.
-        where = f"port {error.port}" + (f" of {error.interface}" if error.interface else "")
-        if not isinstance(error.port, int):
-            where = os.fsdecode(error.port)
+        if isinstance(error.port, int):
+            where = f"port {error.port}" + (f" at {error.interface}" if error.interface else "")
+        else:
+            # A socket's path stands in the port's place.
+            where = os.fsdecode(error.port or error.interface)
         why = getattr(error.socketError, "strerror", None) or str(error.socketError)
+        if getattr(error.socketError, "errno", None) == errno.EADDRINUSE:
+            why += "; stop the other server, or choose another --port"
         return f"cannot listen on {where}: {why}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -95,6 +100,7 @@ class ProcessService(MultiService):
         self._draining = False
         self.server = server
         server.setServiceParent(self)
+        server.job_server.shut_down = self.shut_down
         set_verbosity(server.settings.verbose)
 
     def privilegedStartService(self) -> None:
@@ -126,6 +132,15 @@ class ProcessService(MultiService):
         self.server.when_ready().addCallbacks(self._ready, self._failed)
         self._reactor.callWhenRunning(self._handle_signals)
 
+    def shut_down(self, graceful: bool) -> None:
+        """
+        What the admin command C{shutdown} does.
+        """
+        if graceful:
+            self.stop_gracefully()
+        else:
+            self.stop()
+
     def stop(self) -> None:
         """
         End the process: close the ports and connections, flush the store.
@@ -152,6 +167,7 @@ class ProcessService(MultiService):
     def _ready(self, _: object) -> None:
         self._is_ready = True
         tune_garbage_collector()
+        log.notice("gearsvc {version} is ready, with pid {pid}", version=__version__, pid=os.getpid())
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(*EXPECTED_FAILURES):
@@ -188,13 +204,46 @@ class ProcessService(MultiService):
         handle(signal.SIGUSR1, self.stop_gracefully)
 
 
+class TwistdParent(Service):
+    """
+    Lets the process that started C{twistd gearman} wait until the server is
+    ready, and not only until its ports are open: so that its exit status says
+    whether there is a server.
+    """
+
+    def __init__(self, server: JobServerService, twistd_options: MutableMapping[str, Any]) -> None:
+        """
+        @param twistd_options: twistd's own.  It keeps there a pipe to its
+            parent, and goes without one that it does not find.
+        """
+        self._server = server
+        self._twistd_options = twistd_options
+
+    def startService(self) -> None:
+        """
+        Take the pipe, and write to it as twistd would have: later.
+        """
+        super().startService()
+        pipe = self._twistd_options.pop("statusPipe", None)
+        if pipe is None:
+            return
+
+        def tell(message: bytes) -> None:
+            os.write(pipe, message[:100])
+            os.close(pipe)
+
+        self._server.when_ready().addCallbacks(
+            lambda _: tell(b"0"),
+            lambda failure: tell(b"1 " + reason_of(failure.value).encode("ascii", "backslashreplace")),
+        )
+
+
 def report(reason: str) -> None:
     """
-    Tell whoever started the server why it ends: in the log, and on stderr
-    where there is one.
+    Tell whoever started the server why it ends: in the log, and on stderr.
     """
-    log.critical("{reason}", reason=reason)
-    if sys.__stderr__ is not None:
+    log.fatal("{reason}", reason=reason)
+    if sys.__stderr__ is not None and not is_on_stderr():
         print(f"gearsvc: {reason}", file=sys.__stderr__, flush=True)
 
 

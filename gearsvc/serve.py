@@ -72,14 +72,19 @@ def run(settings: Settings, ready: Callable[[], None]) -> int:
     @raise SettingsError: if a setting turns out to be unusable.
     """
     # Only now: a reactor does not survive detach().
-    from twisted.internet import reactor
+    from twisted.internet import reactor as global_reactor
 
+    # mypy takes the reactor for one of its many interfaces.
+    reactor: Any = global_reactor
+    # The log belongs to the user who has to open it again on SIGHUP.
+    log_file = start_log(settings) if settings.user is None else None
     statuses: list[int] = []
     process = make_process(settings, statuses.append)
     process.privilegedStartService()
     if settings.user is not None:
         become_user(settings.user)
-    log_file = start_log(settings)
+        log_file = start_log(settings)
+    # gearmand's users expect it to survive SIGHUP even without a log file.
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(log_file.reopen) if log_file is not None else None)
     pid_file = PidFile(settings.pid_file) if settings.pid_file is not None else None
     if pid_file is not None:
@@ -121,7 +126,7 @@ def start_log(settings: Settings) -> LogFile | None:
                 observers.append(FileObserver(sys.stderr))
     if settings.syslog or (problem and settings.daemon):
         observers.append(SystemLogObserver())
-    begin_logging(observers)
+    begin_logging(observers, on_stderr=any(isinstance(each, FileObserver) for each in observers))
     if problem:
         problem += "; the log goes to the system's log" if settings.daemon else "; the log goes to stderr"
         log.announce("{problem}", problem=problem)

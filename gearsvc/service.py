@@ -21,16 +21,18 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
 from gearsvc.interfaces import IQueueStore
+from gearsvc.logs import Logger
 from gearsvc.options import HANDLE_PREFIX_LIMIT
 from gearsvc.plugins import find_protocol_maker, find_queue_store_maker
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
+
+log = Logger(__name__)
 
 HANDLE_EPOCH = 1704067200
 """The start of 2024, from which the numbers in handles are counted."""
@@ -114,6 +116,16 @@ def _close(sockets: list[socket.socket]) -> None:
         each.close()
 
 
+def _written(address: Any) -> str:
+    """
+    An address as people write it.
+    """
+    host = getattr(address, "host", None)
+    if host is None:
+        return str(getattr(address, "name", address))
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
 class JobServerService(MultiService):
     """
     A job server: its ports, its queue, its store, its further protocols.
@@ -128,8 +140,6 @@ class JobServerService(MultiService):
     @ivar keeper: what stands between the two, or C{None}.
     @ivar ports: the open ports (L{IListeningPort}).
     """
-
-    _log = Logger()
 
     def __init__(self, settings: Settings, reactor: Any = None) -> None:
         """
@@ -189,7 +199,7 @@ class JobServerService(MultiService):
             self._store_is_open = True
             count = await self.store.replay(self.job_server.replay)
             self.job_server.flush()
-            self._log.info(
+            log.notice(
                 "{count} stored jobs are queued, after {seconds:.1f} s; {store}",
                 count=count,
                 seconds=self._reactor.seconds() - began,
@@ -234,7 +244,7 @@ class JobServerService(MultiService):
                 self.ports.append(outcome[0])
         for opened in self.ports:
             opened.numberAccepts = ACCEPTED_AT_ONCE
-            self._log.info("listening on {address}", address=opened.getHost())
+            log.notice("listening on {address}", address=_written(opened.getHost()))
 
     def when_ready(self) -> Deferred[None]:
         """
@@ -261,7 +271,7 @@ class JobServerService(MultiService):
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             if self._accepting and joined.descriptor >= max(limit - RESERVED_DESCRIPTORS, limit // 2):
                 self._accepting = False
-                self._log.error(
+                log.error(
                     "no file descriptors are left for more connections than {count}: new ones wait until others end "
                     "(the limit is {limit}: raise it with --file-descriptors, or the system's own limit)",
                     count=len(self._factory.connections),
@@ -294,7 +304,7 @@ class JobServerService(MultiService):
         try:
             await idle.addTimeout(seconds, self._reactor)
         except TimeoutError:
-            self._log.warn(
+            log.warn(
                 "{count} jobs still run after {seconds:g} s: not waiting for them", count=self.job_server.running, seconds=seconds
             )
 

@@ -212,11 +212,13 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: if the settings do not fit together.
     """
-    from gearsvc.process import report_start_failures
+    from gearsvc.process import TwistdParent, report_start_failures
 
     try:
         process = make_process(options.settings)
     except SettingsError as error:
         raise SystemExit(f"{os.path.basename(sys.argv[0])} gearman: {error}") from None
     report_start_failures()
+    if options.parent is not None:
+        TwistdParent(process.server, options.parent).setServiceParent(process)
     return process

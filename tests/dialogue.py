@@ -348,6 +348,15 @@ class Connection:
         self._socket.close()
         self.ended = True
 
+    def leave(self) -> None:
+        """
+        Say that nothing more will come, wait until the server has closed the connection, and hang up.
+        """
+        self._socket.shutdown(socket.SHUT_WR)
+        while self.receive() is not None:
+            pass
+        self.close()
+
     def _read(self) -> bytes | None:
         deadline = time.monotonic() + PATIENCE
         while not (length := split_message(self._received)):
@@ -389,6 +398,7 @@ def await_connections(port: int, count: int) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError("the server does not notice that a connection has ended")
             time.sleep(0.005)
+        watcher.leave()
     finally:
         watcher.close()
 

@@ -18,10 +18,15 @@ import unittest
 from pathlib import Path
 from typing import Callable
 
-from tests.dialogue import BadDialogue, Connection, Dialogue, ask, await_connections, play, read_dialogues
+from tests.dialogue import BadDialogue, Connection, Dialogue, DialogueFailed, ask, await_connections, play, read_dialogues
 from tests.running import RunningServer, start_server
 
 TRANSCRIPTS = Path(__file__).with_name("transcripts")
+
+
+def _end(server: RunningServer) -> None:
+    if server.running:
+        server.kill()
 
 
 class Servers:
@@ -46,7 +51,7 @@ class Servers:
         if server is None:
             directory = Path(tempfile.mkdtemp(dir=self._directory))
             server = start_server(*options, directory=directory, kind=self._kind)
-            atexit.register(lambda: server.running and server.kill())
+            atexit.register(_end, server)
         await_connections(server.port, 0)
         return server
 
@@ -54,19 +59,21 @@ class Servers:
         """
         Keep the server for the next dialogue if all functions can be dropped; stop it if not.
         """
+        if server.running and self._sweep(server):
+            self._clean[options] = server
+        else:
+            _end(server)
+
+    def _sweep(self, server: RunningServer) -> bool:
         await_connections(server.port, 0)
         admin = Connection(server.port)
         try:
             for line in ask(admin, b"status\r\n"):
                 admin.send(b"drop function " + line.partition(b"\t")[0] + b"\r\n")
                 admin.receive()
-            clean = ask(admin, b"status\r\n") == []
+            return ask(admin, b"status\r\n") == []
         finally:
             admin.close()
-        if clean:
-            self._clean[options] = server
-        else:
-            server.stop()
 
 
 class Ours(unittest.TestCase):
@@ -102,7 +109,9 @@ class Gearmand(unittest.TestCase):
         Play a dialogue against a server of its own: gearmand starts at once, and C{drop function}
         leaves its queue dangling.
         """
-        server = self.servers.take(dialogue.options)
+        # With one thread it does things in one order; with more, it may for a moment neither
+        # show a connection that has ended nor have queued what that connection left behind.
+        server = self.servers.take((*dialogue.options, "--threads", "1"))
         try:
             play(dialogue, "gearmand", server.port)
             self.assertTrue(server.running, "gearmand has crashed")
@@ -110,36 +119,81 @@ class Gearmand(unittest.TestCase):
             server.kill()
 
 
+def _read(script: str) -> list[Dialogue]:
+    """
+    Read a file that holds one dialogue.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "file.txt")
+        path.write_text(f"Title\n=====\n\nHeading\n-------\n{script}\n")
+        return read_dialogues(path)
+
+
 class Reading(unittest.TestCase):
     """
     What a file of dialogues may not hold.
     """
 
-    def read(self, script: str) -> list[Dialogue]:
-        """
-        Read a file that holds one dialogue.
-        """
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory, "file.txt")
-            path.write_text(f"Title\n=====\n\nHeading\n-------\n{script}\n")
-            return read_dialogues(path)
-
     def test_difference_needs_a_reason(self) -> None:
         """A line for one server alone is an error unless a C{why:} stands before it."""
         with self.assertRaisesRegex(BadDialogue, "file.txt:6: the servers differ"):
-            self.read("    ours: client > GRAB_JOB")
-        [dialogue] = self.read("    why: it is so\n    ours: client > GRAB_JOB")
+            _read("    ours: client > GRAB_JOB")
+        [dialogue] = _read("    why: it is so\n    ours: client > GRAB_JOB")
         self.assertEqual(dialogue.steps[0].only, "ours")
 
     def test_line_without_meaning(self) -> None:
         """A line that is no step of a dialogue is an error that names file and line."""
         with self.assertRaisesRegex(BadDialogue, "file.txt:6: .* is no line of a dialogue"):
-            self.read("    client sleeps")
+            _read("    client sleeps")
 
     def test_nothing_said(self) -> None:
         """A heading with no dialogue under it is an error."""
         with self.assertRaisesRegex(BadDialogue, "nothing is said in 'Heading'"):
-            self.read("Prose.")
+            _read("Prose.")
+
+
+class Playing(unittest.TestCase):
+    """
+    A server that says anything else than its dialogue is found out.
+    """
+
+    def assert_fails(self, script: str, why: str) -> None:
+        """
+        Play a dialogue against our server, which fails with this text.
+        """
+        [dialogue] = _read(script)
+        server = Ours.servers.take(())
+        with self.assertRaises(DialogueFailed) as failure:
+            play(dialogue, "ours", server.port)
+        self.assertRegex(str(failure.exception), why)
+        Ours.servers.give_back((), server)
+
+    def test_another_packet(self) -> None:
+        """A packet of another type, or with other arguments, fails at its line, which is shown with what came."""
+        self.assert_fails("    a > GRAB_JOB\n    a < NOOP", "^file.txt:7: a < NOOP: NO_JOB +came$")
+        self.assert_fails("    a > ECHO_REQ one|two\n    a < ECHO_RES one|", r"a < ECHO_RES one\|: ECHO_RES one\|two came$")
+
+    def test_another_line(self) -> None:
+        """A text line with another line end fails, in the open order too."""
+        self.assert_fails('    a > "verbose\\n"\n    a < "OK ERROR\\r\\n"', r"b'OK ERROR.n' came$")
+        self.assert_fails('    a > "verbose\\n"\n    a <* "OK ERROR\\r\\n"', r"\[b'OK ERROR.n'\] came$")
+
+    def test_too_much(self) -> None:
+        """What comes and is not in the dialogue fails it: where it says silence, before a hang-up, and at the end."""
+        self.assert_fails("    a > GRAB_JOB\n    a silent", "a silent : NO_JOB  came")
+        self.assert_fails("    a > GRAB_JOB\n    a hangs up", "NO_JOB  had come, and nothing says so")
+        self.assert_fails("    a > GRAB_JOB\n    b > ECHO_REQ\n    b < ECHO_RES", "at the end NO_JOB  had come to a,")
+
+    def test_not_closed(self) -> None:
+        """A connection that the server closes fails the dialogue unless it says so."""
+        self.assert_fails(
+            '    a > "\\0XYZ\\0\\0\\0\\x10\\0\\0\\0\\0"\n    a < ERROR INVALID_MAGIC|{...}', "at the end the end of the connection had come to a"
+        )
+
+    def test_names(self) -> None:
+        """A name that has been bound stands for the same bytes from then on, and no two names for the same."""
+        self.assert_fails("    a > ECHO_REQ 1\n    a < ECHO_RES {x}\n    a > ECHO_REQ 2\n    a < ECHO_RES {x}", "x is b'1'")
+        self.assert_fails("    a > ECHO_REQ 1|1\n    a < ECHO_RES {x}|{y}", r"ECHO_RES 1\|1 came")
 
 
 def _test_of(dialogue: Dialogue) -> Callable[[Ours | Gearmand], None]:

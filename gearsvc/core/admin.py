@@ -110,7 +110,7 @@ def _show(server: JobServer, session: Session, words: Words) -> bytes | None:
             server,
             session,
             (
-                b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.state != State.RUNNING)
+                b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
                 for job in list(server.jobs.values())
                 if job.state != State.FINISHED
             ),

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IPullProducer, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.tcp import Connection
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,10 +28,13 @@ from gearsvc.core.packets import Type
 from gearsvc.core.requests import LARGE
 from gearsvc.core.wire import Packet, PacketDecoder
 from gearsvc.interfaces import IPeer
+from gearsvc.logs import DEBUG, Logger, is_logged
 
 if TYPE_CHECKING:
     from gearsvc.config import Settings
     from gearsvc.core.jobserver import JobServer
+
+log = Logger(__name__)
 
 CONGESTED = 256 * 1024
 """How many bytes may wait for a peer before its own requests have to."""
@@ -228,7 +230,6 @@ class GearmanFactory(Factory):
     """
 
     noisy = False
-    _log = Logger()
 
     def __init__(
         self,
@@ -245,7 +246,7 @@ class GearmanFactory(Factory):
         self.settings = settings
         self.clock = clock
         self.connections: set[GearmanProtocol] = set()
-        self.log_packets = settings.verbose == "DEBUG"
+        self.log_packets = is_logged(DEBUG)
         self._changed = changed
         self.held = False
         self._ended: Deferred[None] | None = None
@@ -331,7 +332,7 @@ class GearmanFactory(Factory):
         """
         A peer has lost its connection because it does not read.
         """
-        self._log.error(
+        log.error(
             "closed the connection of {host}: it does not read, and {waiting} bytes are waiting for it (--max-output is {limit})",
             host=protocol.host,
             waiting=waiting,
@@ -343,7 +344,7 @@ class GearmanFactory(Factory):
         Log packets, by name and size: never what is in them.
         """
         for kind, body in packets:
-            self._log.debug(
+            log.debug(
                 "{host} [{descriptor}] sent {packet}, {size} bytes",
                 host=protocol.host,
                 descriptor=protocol.descriptor,

@@ -284,7 +284,7 @@ class GroupCommit:
         if self.broken_since is None:
             self.broken_since = self._failed_at
             self._refused_before = self.refused
-            log.error("The queue store cannot commit: {why}  Background jobs are refused until it can.", why=why)
+            log.error("The queue store cannot commit, and background jobs are refused until it can: {why}", why=why)
         self.failure = why
 
         written, self._writing = self._writing, {}

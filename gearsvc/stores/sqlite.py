@@ -25,6 +25,7 @@ import fcntl
 import os
 import socket
 import sqlite3
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import islice
 from queue import SimpleQueue
@@ -32,7 +33,7 @@ from threading import Thread
 from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar, cast
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +54,12 @@ What a store's thread is to do; C{None} ends it.
 MADE_KEY = b"gearsvc:"
 """
 What a row's key begins with when it is not the job's unique id.
+"""
+
+GEARMAND_KEEPS = 63
+"""
+How many bytes of a unique id gearmand stores; it accepts one more, and stores a
+NUL in its place.
 """
 
 BUSY_SECONDS = 2.0
@@ -100,19 +107,19 @@ def row_key(record: JobRecord) -> bytes:
 
     It is the job's unique id, if that tells it apart from all others.  It does
     not for the many jobs without one, nor for C{-}, which stands for as many
-    jobs as there are workloads: their keys are made of their handles.  (So is
-    that of a unique id which looks like a made key, and could be another's.)
+    jobs as there are workloads: their keys are made of their handles.  So is
+    the key of a unique id of 64 bytes (gearmand would not find the row again:
+    it keeps 63), and of one that looks like a made key and could be another's.
     """
     key = record.key
     if key is not None:
         assert isinstance(key, bytes)
         return key
     unique = record.unique
-    if unique and unique != b"-" and not unique.startswith(MADE_KEY):
+    if unique and unique != b"-" and len(unique) <= GEARMAND_KEEPS and not unique.startswith(MADE_KEY):
         return unique
     key = MADE_KEY + record.handle
-    if len(key) > 63:
-        # gearmand keeps no more of a unique id.
+    if len(key) > GEARMAND_KEEPS:
         key = MADE_KEY + blake2b(record.handle, digest_size=16).hexdigest().encode()
     return key
 
@@ -124,13 +131,15 @@ def _unique_of(key: bytes) -> bytes:
     if key.startswith(MADE_KEY):
         # We made this key, and gearmand has written the row anew.
         return b""
-    if len(key) == 64 and key.endswith(b"\0"):
-        # Of 64 bytes gearmand keeps 63.
-        return key[:63]
+    if len(key) == GEARMAND_KEEPS + 1 and key.endswith(b"\0"):
+        return key[:-1]
     return key
 
 
-def _row(record: JobRecord) -> tuple[Any, ...]:
+def as_row(record: JobRecord) -> tuple[Any, ...]:
+    """
+    A job as it is now, in the order of the table's columns.
+    """
     return (
         row_key(record),
         record.function,
@@ -283,7 +292,7 @@ class Database:
         not let us, and it is better to know that now.
         """
         connection.execute("SAVEPOINT trial")
-        connection.execute(self._insert, _row(JobRecord(b"", b"", MADE_KEY, 1, b"")))
+        connection.execute(self._insert, as_row(JobRecord(b"", b"", MADE_KEY, 1, b"")))
         connection.execute("ROLLBACK TO trial")
         connection.execute("RELEASE trial")
 
@@ -293,7 +302,7 @@ class Database:
         """
         Commit one batch.
 
-        @param added: rows, as L{_row} makes them.
+        @param added: rows, as L{as_row} makes them.
         @param removed: the keys and functions of rows.
         @raise StoreError: if nothing of it is stored.
         """
@@ -331,13 +340,11 @@ class Database:
     def _roll_back(self, error: Exception) -> None:
         connection = self._connection
         assert connection is not None
-        try:
+        with suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
                 return
-        except sqlite3.Error:
-            pass
         # What is wrong may be wrong with the connection (one that was made
         # while the file was read-only stays read-only).
         self._connection = None
@@ -403,7 +410,8 @@ class Database:
     def _release_lock(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
-            os.unlink(self.path + ".lock")
+            with suppress(OSError):
+                os.unlink(self.path + ".lock")
             os.close(lock)
 
     def _explain(self, error: Exception) -> StoreError:
@@ -461,7 +469,7 @@ class SQLiteStore:
         """
         self._database = Database(path, table)
         self._reactor = reactor
-        self._calls: Calls = SimpleQueue()
+        self._calls: Calls | None = None
         self.description = (
             f"SQLite database {self._database.path}, table {table}:"
             " what was acknowledged survives a crash of the server and of the machine"
@@ -483,7 +491,7 @@ class SQLiteStore:
         try:
             await self._run(self._database.open)
         except StoreError:
-            self._calls.put(None)
+            self._end()
             raise
 
     def _run(self, function: Callable[..., Result], *arguments: Any) -> Deferred[Result]:
@@ -493,6 +501,7 @@ class SQLiteStore:
         (A thread pool of one does the same, and takes 100 microseconds more to
         do it: half of what the commit of a single job takes.)
         """
+        assert self._calls is not None, "the store is not open"
         result: Deferred[Result] = Deferred()
         self._calls.put((function, arguments, result))
         return result
@@ -538,7 +547,7 @@ class SQLiteStore:
         """
         See L{IQueueStore.commit}.
         """
-        rows = [_row(record) for record in added]
+        rows = [as_row(record) for record in added]
         keys = [(row_key(record), record.function) for record in removed]
         return self._run(self._database.write, rows, keys)
 
@@ -546,6 +555,16 @@ class SQLiteStore:
         """
         See L{IQueueStore.close}.
         """
+        if self._calls is None:
+            return succeed(None)
         closed = self._run(self._database.close)
-        self._calls.put(None)
+        self._end()
         return closed
+
+    def _end(self) -> None:
+        """
+        Let the thread end when it has done what it has to do.
+        """
+        calls, self._calls = self._calls, None
+        assert calls is not None
+        calls.put(None)

@@ -11,11 +11,60 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Sequence
+from typing import IO, Mapping, Sequence
 
 from tests.running import HOST, PATIENCE, RunningServer, start_server, wait_until
 
 HERE = Path(__file__).resolve().parent
+
+
+class Program(subprocess.Popen[bytes]):
+    """
+    A program that runs beside the test, in a process group of its own.
+
+    Its output is a pipe, for tests that read a line while it runs.  What it
+    complains goes to a file: libgearman's worker complains without end while
+    it has no server, and is not to stop when nobody reads that.
+    """
+
+    stdout: IO[bytes]
+
+    def __init__(self, command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:
+        """
+        Start it.
+        """
+        self.complaints: IO[bytes] = tempfile.TemporaryFile()
+        super().__init__(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def finish(self) -> tuple[int, bytes, bytes]:
+        """
+        Wait until the program ends by itself.
+
+        @return: its exit code, and what it wrote to its standard output and error.
+        """
+        output, _ = self.communicate(timeout=PATIENCE)
+        self.complaints.seek(0)
+        return self.returncode, output, self.complaints.read()
+
+    def end(self) -> None:
+        """
+        Kill the program if it still runs, and all that it started.
+        """
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.wait(PATIENCE)
+        self.stdout.close()
+        self.complaints.close()
 
 
 class ClientTestCase(unittest.TestCase):
@@ -68,44 +117,13 @@ class ClientTestCase(unittest.TestCase):
             command, input=input, capture_output=True, timeout=PATIENCE, cwd=self.directory, env=self.environment() | environment
         )
 
-    def start_program(self, *command: str) -> subprocess.Popen[bytes]:
+    def start_program(self, *command: str) -> Program:
         """
         Start a program, which is gone when the test ends, its children too.
         """
-        program = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.directory,
-            env=self.environment(),
-            start_new_session=True,
-        )
-        self.addCleanup(self.end_program, program)
+        program = Program(command, self.directory, self.environment())
+        self.addCleanup(program.end)
         return program
-
-    def end_program(self, program: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-        """
-        Kill a program that C{start_program} started, if it still runs.
-
-        @return: what it wrote to its standard output and error.
-        """
-        if program.stdout is None or program.stdout.closed:
-            return b"", b""
-        try:
-            os.killpg(program.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        return program.communicate(timeout=PATIENCE)
-
-    def finish_program(self, program: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
-        """
-        Wait until a program that C{start_program} started ends by itself.
-
-        @return: its exit code, standard output and standard error.
-        """
-        output, errors = program.communicate(timeout=PATIENCE)
-        return program.returncode, output, errors
 
     def wait_for_workers(self, function: str, count: int = 1) -> None:
         """
@@ -127,13 +145,13 @@ class ClientTestCase(unittest.TestCase):
         """
         return self.run_program("gearman", "-h", HOST, "-p", str(self.server.port), *arguments, input=input, **environment)
 
-    def start_gearman(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start_gearman(self, *arguments: str) -> Program:
         """
         Start gearman(1), as a worker for example.
         """
         return self.start_program("gearman", "-h", HOST, "-p", str(self.server.port), *arguments)
 
-    def worker(self, function: str, *command: str) -> subprocess.Popen[bytes]:
+    def worker(self, function: str, *command: str) -> Program:
         """
         Start a gearman(1) worker and wait until the server knows it.
         """

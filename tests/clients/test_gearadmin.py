@@ -119,7 +119,7 @@ class ListTests(GearadminTestCase):
         handle = self.submit("-b", "a")
         worker = self.start_gearman("-w", "-f", "f", "--", "sleep", "1000")
         self.wait_for_jobs("f", 1, 1)
-        self.end_program(worker)
+        worker.end()
         self.wait_for_jobs("f", 1, 0)
         self.assertEqual(self.lines("--show-jobs"), [handle + b"\t1\t0\t1", b"."])
 
@@ -141,7 +141,7 @@ class ChangeTests(GearadminTestCase):
         else:
             self.assertEqual(self.server.status("f"), (1, 0, 0))
         worker = self.start_gearman("-w", "-t", "500", "-c", "2", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"x")
+        self.assertEqual(worker.finish()[1], b"x")
         self.assertEqual(self.lines("--show-jobs"), [b"."])
 
     def test_cancel_for_client(self) -> None:
@@ -152,7 +152,7 @@ class ChangeTests(GearadminTestCase):
         self.wait_for_jobs("f", 1)
         handle = self.lines("--show-jobs")[0].split()[0]
         self.assertEqual(self.lines("--cancel-job", handle.decode()), [b"OK"])
-        self.assertEqual(self.finish_program(client), (1, b"", b"Job failed\n"))
+        self.assertEqual(client.finish(), (1, b"", b"Job failed\n"))
 
     def test_cancel_unknown_job(self) -> None:
         """

@@ -121,11 +121,10 @@ class OutputTests(ClientTestCase):
         self.start_gearman("-w", "-n", "-f", "lines", "--", "sh", "-c", "cat; read nothing < hold")
         self.wait_for_workers("lines")
         client = self.start_gearman("-f", "lines", "line\n")
-        assert client.stdout is not None
         self.assertEqual(client.stdout.readline(), b"line\n")
         self.assertEqual(self.server.status("lines")[1], 1, "the job runs on")
         (self.directory / "hold").write_bytes(b"go on\n")
-        self.assertEqual(self.finish_program(client)[:2], (0, b""))
+        self.assertEqual(client.finish()[:2], (0, b""))
 
     def test_stripped_partial_results(self) -> None:
         """
@@ -160,7 +159,7 @@ class BackgroundTests(ClientTestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"", b""))
         self.assertEqual(self.server.status("later"), (1, 0, 0))
         worker = self.start_gearman("-w", "-c", "1", "-f", "later")
-        self.assertEqual(self.finish_program(worker)[:2], (0, b"workload"))
+        self.assertEqual(worker.finish()[:2], (0, b"workload"))
         self.wait_for_jobs("later", 0)
 
     def test_priorities(self) -> None:
@@ -170,7 +169,7 @@ class BackgroundTests(ClientTestCase):
         for flags, name in (("-bL", "low,"), ("-b", "normal,"), ("-bI", "high,")):
             self.gearman(flags, "-f", "f", f"{name}1,", f"{name}2,")
         worker = self.start_gearman("-w", "-c", "6", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"high,1,high,2,normal,1,normal,2,low,1,low,2,")
+        self.assertEqual(worker.finish()[1], b"high,1,high,2,normal,1,normal,2,low,1,low,2,")
 
     def test_foreground_priorities(self) -> None:
         """
@@ -180,7 +179,7 @@ class BackgroundTests(ClientTestCase):
             self.start_gearman(flags, "-f", "f", name)
             self.wait_for_jobs("f", total)
         worker = self.start_gearman("-w", "-c", "3", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"high,normal,low,")
+        self.assertEqual(worker.finish()[1], b"high,normal,low,")
 
 
 class UniqueTests(ClientTestCase):
@@ -198,7 +197,7 @@ class UniqueTests(ClientTestCase):
             wait_until(lambda: self.server.waiting_clients("same") == count, f"{count} clients wait")
         self.assertEqual(self.server.status("once"), (1, 0, 0))
         self.worker("once", "sh", "-c", "echo run >> runs; echo result")
-        self.assertEqual([self.finish_program(client)[:2] for client in clients], [(0, b"result\n")] * 2)
+        self.assertEqual([client.finish()[:2] for client in clients], [(0, b"result\n")] * 2)
         self.assertEqual((self.directory / "runs").read_text(), "run\n")
 
     def test_background_jobs_coalesce(self) -> None:
@@ -248,7 +247,7 @@ class TimeoutTests(ClientTestCase):
         A worker with C{-t} stops waiting for a job; the server then no longer counts it.
         """
         worker = self.start_gearman("-w", "-t", "100", "-c", "1", "-f", "idle")
-        self.assertIn(b"GEARMAN_TIMEOUT", self.finish_program(worker)[2])
+        self.assertIn(b"GEARMAN_TIMEOUT", worker.finish()[2])
         self.wait_for_workers("idle", 0)
 
 
@@ -263,7 +262,7 @@ class WorkerTests(ClientTestCase):
         """
         self.gearman("-b", "-n", "-f", "f", input=b"one\ntwo\nthree\n")
         worker = self.start_gearman("-w", "-c", "2", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[:2], (0, b"one\ntwo\n"))
+        self.assertEqual(worker.finish()[:2], (0, b"one\ntwo\n"))
         self.wait_for_jobs("f", 1)
         self.wait_for_workers("f", 0)
 
@@ -273,7 +272,7 @@ class WorkerTests(ClientTestCase):
         """
         self.gearman("-b", "-f", "f", "-f", "g", "-f", "other", "x")
         worker = self.start_gearman("-w", "-c", "2", "-f", "f", "-f", "g")
-        self.assertEqual(self.finish_program(worker)[1], b"xx")
+        self.assertEqual(worker.finish()[1], b"xx")
         wait_until(lambda: self.server.status("f")[0] == self.server.status("g")[0] == 0, "both jobs are done")
         self.assertEqual(self.server.status("other"), (1, 0, 0))
 
@@ -286,7 +285,7 @@ class WorkerTests(ClientTestCase):
         self.wait_for_workers("f")
         self.assertEqual(path.read_text().strip(), str(worker.pid))
         self.gearman("-b", "-f", "f", "x")
-        self.assertEqual(self.finish_program(worker)[:2], (0, b"x"))
+        self.assertEqual(worker.finish()[:2], (0, b"x"))
         self.assertFalse(path.exists())
 
     def test_daemon(self) -> None:
@@ -316,10 +315,10 @@ class WorkerTests(ClientTestCase):
         lost = self.worker("f", "sh", "-c", "read nothing < never")
         client = self.start_gearman("-f", "f", "x")
         self.wait_for_jobs("f", 1, 1)
-        self.end_program(lost)
+        lost.end()
         self.wait_for_jobs("f", 1, 0)
         self.worker("f", "echo", "done")
-        self.assertEqual(self.finish_program(client)[:2], (0, b"done\n"))
+        self.assertEqual(client.finish()[:2], (0, b"done\n"))
 
     def test_server_restart(self) -> None:
         """
@@ -379,5 +378,5 @@ class DurableTests(ClientTestCase):
         self.server.start()
         self.assertEqual(self.server.status("f"), (5, 0, 0))
         worker = self.start_gearman("-w", "-c", "5", "-f", "f")
-        self.assertEqual(sorted(self.finish_program(worker)[1].split(b",")), [b"", b"0", b"1", b"2", b"3", b"4"])
+        self.assertEqual(sorted(worker.finish()[1].split(b",")), [b"", b"0", b"1", b"2", b"3", b"4"])
         self.wait_for_jobs("f", 0)

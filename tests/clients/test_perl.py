@@ -5,10 +5,9 @@ Perl's pure implementation (libgearman-client-perl): Gearman::Client and Gearman
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
-from tests.clients.case import HERE, ClientTestCase
+from tests.clients.case import HERE, ClientTestCase, Program
 from tests.running import HOST, wait_until
 
 
@@ -27,7 +26,7 @@ class PerlTestCase(ClientTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         return json.loads(done.stdout)
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> Program:
         """
         Start a worker and wait until the server knows it.
         """
@@ -113,7 +112,7 @@ class ExceptionTests(PerlTestCase):
         # Gearman::Client hands the exception over as the worker froze it.
         self.assertTrue(events[0][2].endswith("it broke\n"))
         if self.is_gearmand:
-            self.assertEqual(self.finish_program(worker)[0], 255)
+            self.assertEqual(worker.finish()[0], 255)
         else:
             self.assertEqual(self.client("do", "reverse", "abc"), "cba")
             self.assertIsNone(worker.poll())
@@ -170,7 +169,7 @@ class BackgroundTests(PerlTestCase):
         self.assertEqual(statuses, [[[1, 0], ["0", "0"], None]] * 3)
         self.assertEqual(unknown, [[0, 0], ["0", "0"], None])
         worker = self.start_gearman("-w", "-c", "3", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"high,normal,low,")
+        self.assertEqual(worker.finish()[1], b"high,normal,low,")
 
     def test_unique(self) -> None:
         """
@@ -244,7 +243,7 @@ class WorkerTests(PerlTestCase):
         client = self.start_gearman("-f", "slow", "abc")
         self.wait_for_jobs("slow", 1, 1)
         self.start_gearman("-w", "-f", "slow", "--", "rev")
-        self.assertEqual(self.finish_program(client)[:2], (0, b"cba"))
+        self.assertEqual(client.finish()[:2], (0, b"cba"))
 
     def test_lost_worker(self) -> None:
         """
@@ -254,8 +253,8 @@ class WorkerTests(PerlTestCase):
         release = self.directory / "release"
         client = self.start_gearman("-f", "hold", str(release))
         self.wait_for_jobs("hold", 1, 1)
-        self.end_program(lost)
+        lost.end()
         self.wait_for_jobs("hold", 1, 0)
         release.touch()
         self.start_worker()
-        self.assertEqual(self.finish_program(client)[1].count(b"released"), 1)
+        self.assertEqual(client.finish()[1].count(b"released"), 1)

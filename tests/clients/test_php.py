@@ -5,10 +5,9 @@ PHP's extension (php-gearman, on libgearman): GearmanClient and GearmanWorker.
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
-from tests.clients.case import HERE, ClientTestCase
+from tests.clients.case import HERE, ClientTestCase, Program
 from tests.running import wait_until
 
 
@@ -27,7 +26,7 @@ class PhpTestCase(ClientTestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""), done.stdout)
         return json.loads(done.stdout)
 
-    def start_worker(self, mode: str = "serve") -> subprocess.Popen[bytes]:
+    def start_worker(self, mode: str = "serve") -> Program:
         """
         Start a worker and wait until the server knows it.
         """
@@ -123,7 +122,7 @@ class BackgroundTests(PhpTestCase):
         self.assertEqual(statuses, [[True, False, 0, 0]] * 3)
         self.assertEqual(unknown, [False, False, 0, 0])
         worker = self.start_gearman("-w", "-c", "3", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"high,normal,low,")
+        self.assertEqual(worker.finish()[1], b"high,normal,low,")
 
     def test_task_priorities(self) -> None:
         """
@@ -134,7 +133,7 @@ class BackgroundTests(PhpTestCase):
             ["created", "high", "f", "u3"], ["created", "low", "f", "u2"], ["created", "normal", "f", "u1"],
         ])
         worker = self.start_gearman("-w", "-c", "3", "-f", "f")
-        self.assertEqual(self.finish_program(worker)[1], b"high,normal,low,")
+        self.assertEqual(worker.finish()[1], b"high,normal,low,")
 
     def test_status(self) -> None:
         """
@@ -223,10 +222,9 @@ class WorkerTests(PhpTestCase):
         C{work} with a time-out returns when there is no job, and serves the next one.
         """
         worker = self.start_worker("timeout")
-        assert worker.stdout is not None
         self.assertEqual(json.loads(worker.stdout.readline()), [False, True])
         self.assertEqual(self.gearman("-f", "reverse", "abc").stdout, b"cba")
-        self.assertEqual(self.finish_program(worker)[1], b"true\n")
+        self.assertEqual(worker.finish()[1], b"true\n")
 
     def test_non_blocking(self) -> None:
         """
@@ -234,7 +232,7 @@ class WorkerTests(PhpTestCase):
         """
         worker = self.start_worker("nonblocking")
         self.assertEqual(self.gearman("-f", "reverse", "abc").stdout, b"cba")
-        code, output, errors = self.finish_program(worker)
+        code, output, errors = worker.finish()
         self.assertEqual((code, errors, json.loads(output)[1]), (0, b"", True))
 
     def test_unregister(self) -> None:
@@ -247,7 +245,6 @@ class WorkerTests(PhpTestCase):
         self.assertEqual(self.gearman("-f", "reverse", "abc").stdout, b"cba")
         self.wait_for_workers("reverse", 0)
         self.wait_for_workers("fail", 0)
-        assert worker.stdout is not None
         self.assertEqual(worker.stdout.readline(), b"true\n")
         self.assertIsNone(worker.poll())
 
@@ -259,7 +256,7 @@ class WorkerTests(PhpTestCase):
         client = self.start_gearman("-f", "reverse", "abc")
         self.wait_for_jobs("reverse", 1, 1)
         self.start_program("php", str(HERE / "php" / "worker.php"), str(self.server.port), "serve")
-        self.assertEqual(self.finish_program(client)[:2], (0, b"cba"))
+        self.assertEqual(client.finish()[:2], (0, b"cba"))
 
     def test_lost_worker(self) -> None:
         """
@@ -269,9 +266,9 @@ class WorkerTests(PhpTestCase):
         release = self.directory / "release"
         client = self.start_gearman("-f", "hold", str(release))
         self.wait_for_jobs("hold", 1, 1)
-        self.end_program(lost)
+        lost.end()
         self.wait_for_jobs("hold", 1, 0)
         release.touch()
         self.start_worker()
-        code, output, _ = self.finish_program(client)
+        code, output, _ = client.finish()
         self.assertEqual((code, output.count(b"40% Complete\n"), output.count(b"released")), (0, 2, 1))

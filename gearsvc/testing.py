@@ -1,0 +1,394 @@
+"""
+What you need to test a queue store of your own.
+
+L{QueueStoreContract} holds the tests that every store passes.  Mix it into a
+trial test case that says how your store is made, and how it breaks::
+
+    class CellarStoreTests(QueueStoreContract, TestCase):
+        def setUp(self):
+            self.cellar = start_a_cellar()
+            self.addCleanup(self.cellar.stop)
+
+        def make_store(self):
+            return CellarStore(self.cellar.port)
+
+        async def break_store(self, store):
+            self.cellar.stop()
+
+        async def mend_store(self, store):
+            self.cellar.start()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Sequence
+
+from zope.interface.verify import verifyObject
+
+from gearsvc.core.jobs import JobRecord, Priority
+from gearsvc.interfaces import IQueueStore, StoreError
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase as Base
+else:
+    # Not a test case itself: test runners would run it where it is imported.
+    Base = object
+
+
+def record(number: int, **fields: Any) -> JobRecord:
+    """
+    A job to store.
+
+    @param number: what its handle, and what is not given, is made of.
+    @param fields: what else is of interest, by the names of L{JobRecord}.
+    """
+    values: dict[str, Any] = {
+        "handle": b"H:test:%d" % number,
+        "function": b"resize",
+        "unique": b"",
+        "priority": Priority.NORMAL,
+        "workload": b"workload %d" % number,
+        "submitted": 1700000000.0 + number,
+    }
+    return JobRecord(**{**values, **fields})
+
+
+def fields_of(record: JobRecord) -> tuple[Any, ...]:
+    """
+    All that a store has to keep of a job, to be compared.  (The time of
+    submission in milliseconds: a store need not keep more of it.)
+    """
+    return (
+        record.handle,
+        record.function,
+        record.unique,
+        int(record.priority),
+        record.workload,
+        record.run_at,
+        record.reducer,
+        record.attempts,
+        round(record.submitted * 1000),
+    )
+
+
+class QueueStoreContract(Base):
+    """
+    The tests that every L{IQueueStore} passes.
+
+    A test makes several stores one after the other, as a server does each time
+    it is started.  All that one test makes with L{make_store} are to find the
+    same jobs, and each test begins with none.
+    """
+
+    def make_store(self) -> IQueueStore:
+        """
+        @return: a new store, not yet open.
+        """
+        raise NotImplementedError
+
+    async def break_store(self, store: IQueueStore) -> None:
+        """
+        See to it that the next commits of this open store fail.
+        """
+        raise NotImplementedError
+
+    async def mend_store(self, store: IQueueStore) -> None:
+        """
+        Undo L{break_store}.  The store is to work again, without being opened
+        again.
+        """
+        raise NotImplementedError
+
+    async def end_abruptly(self, store: IQueueStore) -> None:
+        """
+        End with this open store as if the process had been killed.  By default
+        nothing is done: it is simply not closed.
+        """
+
+    # What the tests are made of.
+
+    async def start(self) -> tuple[IQueueStore, list[JobRecord]]:
+        """
+        @return: an open store, and what it replayed.
+        """
+        store = self.make_store()
+        await store.open()
+        replayed: list[JobRecord] = []
+        count = await store.replay(replayed.extend)
+        self.assertEqual(count, len(replayed))
+        return store, replayed
+
+    async def stored(self) -> list[tuple[Any, ...]]:
+        """
+        @return: what a store replays now, with no other one open.
+        """
+        store, replayed = await self.start()
+        await store.close()
+        return [fields_of(record) for record in replayed]
+
+    async def assert_kept(self, *batches: Sequence[JobRecord]) -> None:
+        """
+        Commit batches, and hold that exactly these jobs are there after a
+        restart, in their order.
+        """
+        store, _ = await self.start()
+        for batch in batches:
+            await store.commit(batch, [])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(record) for batch in batches for record in batch])
+
+    # The tests.
+
+    def test_interface(self) -> None:
+        """
+        The store provides all of IQueueStore, and describes itself in one line.
+        """
+        store = self.make_store()
+        self.assertTrue(verifyObject(IQueueStore, store))
+        self.assertNotIn("\n", store.description)
+        self.assertTrue(store.description)
+
+    async def test_empty(self) -> None:
+        """
+        A store that holds nothing replays nothing.
+        """
+        self.assertEqual(await self.stored(), [])
+
+    async def test_order(self) -> None:
+        """
+        Jobs come back in the order in which they were committed, in a batch and
+        from batch to batch, whatever their handles, functions and priorities.
+        """
+        await self.assert_kept(
+            [record(9), record(3, function=b"zip"), record(5, priority=Priority.LOW)],
+            [record(1, priority=Priority.HIGH), record(4, function=b"a")],
+            [record(2)],
+        )
+
+    async def test_many(self) -> None:
+        """
+        A batch of some thousand jobs comes back whole and in order.
+        """
+        await self.assert_kept([record(number) for number in range(5000)])
+
+    async def test_every_field(self) -> None:
+        """
+        Priority, time to run (past 2038 too), reducer, attempts and time of
+        submission come back as they were.
+        """
+        await self.assert_kept(
+            [
+                record(1, priority=Priority.HIGH, run_at=1),
+                record(2, priority=Priority.NORMAL, run_at=2**31 + 5),
+                record(3, priority=Priority.LOW, run_at=2**40),
+                record(4, reducer=b"sum", attempts=3),
+                record(5, reducer=b"", submitted=1700000000.125),
+            ]
+        )
+
+    async def test_unique_ids(self) -> None:
+        """
+        A unique id comes back as the client gave it: none, C{-}, short ones and
+        ones of 63 and 64 bytes that differ in the last alone.
+        """
+        uniques = [b"", b"-", b"u", b"U", b"u ", b"u" * 63, b"v" * 63 + b"1", b"v" * 63 + b"2", b"H:test:1"]
+        await self.assert_kept([record(number, unique=unique) for number, unique in enumerate(uniques)])
+
+    async def test_no_unique_id(self) -> None:
+        """
+        Jobs without a unique id, or with C{-}, are as many jobs: removing one
+        leaves the others.
+        """
+        jobs = [record(number, unique=unique) for number, unique in enumerate([b"", b"", b"", b"-", b"-", b"-"])]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.commit([], [jobs[1], jobs[4]])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(jobs[index]) for index in (0, 2, 3, 5)])
+
+    async def test_functions_apart(self) -> None:
+        """
+        Jobs of two functions with one unique id are two jobs.
+        """
+        store, _ = await self.start()
+        resize, rotate = record(1, unique=b"u"), record(2, unique=b"u", function=b"rotate")
+        await store.commit([resize, rotate], [])
+        await store.commit([], [resize])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(rotate)])
+
+    async def test_add_again(self) -> None:
+        """
+        The same batch may be committed twice: each job is there once, in its
+        old place.
+        """
+        jobs = [record(1), record(2, unique=b"u"), record(3)]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.commit([jobs[1], jobs[0]], [])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in jobs])
+
+    async def test_attempts(self) -> None:
+        """
+        A job that is added again with more attempts keeps its place and has
+        the new number.
+        """
+        jobs = [record(1), record(2, unique=b"u"), record(3)]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        jobs[0].attempts = 2
+        jobs[1].attempts = 1
+        await store.commit(jobs[:2], [])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in jobs])
+
+    async def test_remove(self) -> None:
+        """
+        A job that was removed is gone; removing it again, or one that was never
+        stored, does nothing.
+        """
+        jobs = [record(1), record(2, unique=b"u"), record(3)]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.commit([], [jobs[1]])
+        await store.commit([], [jobs[1], record(7), record(8, unique=b"no such id")])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(jobs[0]), fields_of(jobs[2])])
+
+    async def test_remove_first(self) -> None:
+        """
+        A batch that removes a job and adds another with its unique id leaves
+        the other, at the end.
+        """
+        old, between, new = record(1, unique=b"u"), record(2), record(3, unique=b"u")
+        store, _ = await self.start()
+        await store.commit([old, between], [])
+        await store.commit([new], [old])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(between), fields_of(new)])
+
+    async def test_snapshot(self) -> None:
+        """
+        What is stored is the job as it was when it was handed in, not as it is
+        when the commit ends.
+        """
+        job = record(1)
+        before = fields_of(job)
+        store, _ = await self.start()
+        committed = store.commit([job], [])
+        job.attempts = 5
+        await committed
+        await store.close()
+        self.assertEqual(await self.stored(), [before])
+
+    async def test_after_replay(self) -> None:
+        """
+        A job that was replayed can be changed, in its place, and removed.
+        """
+        jobs = [record(number, unique=unique) for number, unique in enumerate([b"", b"-", b"u", b"v" * 64, b"last"])]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.close()
+        store, replayed = await self.start()
+        for job, again in zip(jobs, replayed):
+            job.attempts = again.attempts = 4
+        await store.commit(replayed[:4], [])
+        await store.commit([], [replayed[4]])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in jobs[:4]])
+        store, replayed = await self.start()
+        await store.commit([], replayed)
+        await store.close()
+        self.assertEqual(await self.stored(), [])
+
+    async def test_abrupt_end(self) -> None:
+        """
+        What was committed is there after the server was killed, and so is the
+        order; what was removed is not.
+        """
+        jobs = [record(number) for number in range(10)]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.commit([record(10)], jobs[3:6])
+        await self.end_abruptly(store)
+        left = [*jobs[:3], *jobs[6:], record(10)]
+        self.assertEqual(await self.stored(), [fields_of(job) for job in left])
+
+    async def test_workloads(self) -> None:
+        """
+        Workloads come back byte for byte: empty, with every byte there is, and
+        of several megabytes.
+        """
+        every = bytes(range(256))
+        await self.assert_kept(
+            [record(1, workload=b""), record(2, workload=every), record(3, workload=every * 20_000), record(4, workload=b"\0")]
+        )
+
+    async def test_any_bytes(self) -> None:
+        """
+        Function names, unique ids and reducers are bytes: quotes, spaces,
+        C{-}, NUL, nothing, what is no UTF-8, in any combination.
+        """
+        parts = [b"", b"-", b"\0", b"a\0b", b"'", b'"', b"\\", b" a b ", b"%s", b"*", b"\xff\xfe", b"\xc3", b"e\xcc\x81", b"\xc3\xa9", b"A", b"a"]
+        jobs: list[JobRecord] = []
+        for function in parts:
+            for unique in parts:
+                jobs.append(record(len(jobs), function=function, unique=unique, reducer=function or None))
+        await self.assert_kept(jobs)
+        store, replayed = await self.start()
+        await store.commit([], replayed[::2])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in jobs[1::2]])
+
+    async def test_random_bytes(self) -> None:
+        """
+        What Hypothesis can think of as function names, unique ids and workloads
+        comes back.
+        """
+        from hypothesis import Phase, given, settings
+        from hypothesis import strategies as st
+
+        found: dict[Any, JobRecord] = {}
+
+        @settings(max_examples=200, database=None, phases=[Phase.generate], deadline=None)
+        @given(
+            function=st.binary(max_size=255),
+            unique=st.binary(max_size=64),
+            workload=st.binary(max_size=100),
+            priority=st.integers(0, 2),
+            run_at=st.integers(0, 2**62),
+            attempts=st.integers(0, 2**31 - 1),
+        )
+        def collect(function: bytes, unique: bytes, **fields: Any) -> None:
+            job = record(len(found), function=function, unique=unique, **fields)
+            # Two jobs of one function and unique id would be one job.
+            found[(function, unique) if unique not in (b"", b"-") else job.handle] = job
+
+        collect()
+        jobs = list({job.handle: job for job in found.values()}.values())
+        await self.assert_kept(jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :])
+
+    async def test_failure(self) -> None:
+        """
+        A commit that can't be made fails with a StoreError of one line, and
+        none of its batch is stored; once the cause is gone, the same store
+        commits the same batch.
+        """
+        kept, removed, added = record(1), record(2), [record(3), record(4)]
+        store, _ = await self.start()
+        await store.commit([kept, removed], [])
+        await self.break_store(store)
+        for _ in range(2):
+            try:
+                await store.commit(added, [removed])
+            except StoreError as error:
+                self.assertTrue(str(error))
+                self.assertNotIn("\n", str(error))
+            else:
+                self.fail("the commit did not fail")
+        await self.mend_store(store)
+        await store.commit([record(5)], [])
+        await store.commit(added, [removed])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in [kept, record(5), *added]])
