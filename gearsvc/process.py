@@ -174,7 +174,7 @@ class ProcessService(MultiService):
             reason = reason_of(failure.value)
         else:
             log.failure("the server cannot start", failure)
-            reason = f"the server cannot start: {failure.getErrorMessage()} (the log has more)"
+            reason = f"the server cannot start: {failure.value!r}; the log has more"
         report(reason)
         self._leave_with(1)
         self._reactor.callWhenRunning(self.stop)

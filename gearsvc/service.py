@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import socket
 import time
 from typing import Any, Callable
@@ -30,6 +31,7 @@ from gearsvc.logs import Logger
 from gearsvc.options import HANDLE_PREFIX_LIMIT
 from gearsvc.plugins import find_protocol_maker, find_queue_store_maker
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
+from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
 
 log = Logger(__name__)
@@ -224,6 +226,8 @@ class JobServerService(MultiService):
     def _listen(self) -> None:
         if self.ports:
             return
+        if hasattr(select, "epoll"):
+            self._factory.room = ReadingRoom(self._reactor, self.job_server.flush)
         for port in self.settings.port:
             if port.isdigit():
                 for listener in listening_sockets(int(port), self.settings.listen, self.settings.backlog):
@@ -332,5 +336,7 @@ class JobServerService(MultiService):
         # not that we have lost them.
         self.job_server.sessions.clear()
         await self._factory.end(GOODBYE)
+        if self._factory.room is not None:
+            self._factory.room.close()
         if self.store is not None and self._store_is_open:
             await self.store.close()

@@ -18,7 +18,8 @@ dialogue, in lines that are indented::
 
 Everything that is not indented is prose.  What may stand in a dialogue:
 
-    - C{server: --job-retries 2}: the options that the server is started with;
+    - C{server: --job-retries 2}: the options that the server is started with,
+      C{ours server: --wakeup-delay 1}: those that gearmand has not;
       C{gearmand skip: why} says why a dialogue is not played against gearmand.
     - C{NAME > MESSAGE}: this connection sends.  A connection is opened when it
       is first named.  Lines that follow one another leave in one write.
@@ -128,12 +129,14 @@ class Dialogue:
     One dialogue of a file.
 
     @ivar options: the command line options of the server.
+    @ivar our_options: options that only ours is given.
     @ivar skip: why it is not played against gearmand; empty if it is.
     """
 
     file: str
     title: str
     options: tuple[str, ...] = ()
+    our_options: tuple[str, ...] = ()
     skip: str = ""
     steps: list[Step] = field(default_factory=list)
 
@@ -160,6 +163,8 @@ def read_dialogues(path: Path) -> list[Dialogue]:
         dialogue = dialogues[-1]
         if text.startswith("server: "):
             dialogue.options = tuple(shlex.split(text[8:]))
+        elif text.startswith("ours server: "):
+            dialogue.our_options = tuple(shlex.split(text[13:]))
         elif text.startswith("gearmand skip: "):
             dialogue.skip = text[15:]
             explained = True
@@ -376,11 +381,14 @@ class Connection:
 def ask(connection: Connection, command: bytes) -> list[bytes]:
     """
     Send an admin command whose answer is a list, and get its lines without the last.
+
+    @raise ConnectionError: if the connection ends before.
     """
     connection.send(command)
     lines: list[bytes] = []
-    while (line := connection.receive()) not in (b".\n", None):
-        assert line is not None
+    while (line := connection.receive()) != b".\n":
+        if line is None:
+            raise ConnectionError("the server closed the connection")
         lines.append(line)
     return lines
 

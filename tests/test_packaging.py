@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import configparser
 import shutil
+import sys
 import tarfile
 import tempfile
 import unittest
@@ -38,8 +39,7 @@ class Distributions:
         # What twistd leaves beside the plugins in a checkout that is used.
         for plugins in ("twisted/plugins", "gearsvc/plugins"):
             (checkout / plugins / "dropin.cache").write_bytes(b"left by an earlier run")
-        builder = make_environment(self.directory / "builder", ["build"])
-        run(str(builder / "python"), "-m", "build", str(checkout))
+        run(sys.executable, "-m", "build", str(checkout))
         [self.sdist] = (checkout / "dist").glob("*.tar.gz")
         [self.wheel] = (checkout / "dist").glob("*.whl")
 

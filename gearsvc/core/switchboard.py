@@ -1,9 +1,9 @@
 """
 Connections, and the turns in which their packets are handled.
 
-A turn is what one connection has sent at once, what a timer brings about, or a
-store's answer.  What it produces is collected in the sessions concerned, and
-L{Switchboard.flush} transmits it at the turn's end: one piece to each.
+A turn is what some connections have sent at once, what a timer brings about,
+or a store's answer.  What it produces is collected in the sessions concerned,
+and L{Switchboard.flush} transmits it at the turn's end: one piece to each.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Switchboard:
 
     def receive(self, session: Session, packets: Iterable[wire.Packet]) -> None:
         """
-        Do what the packets of one connection ask for, and transmit what comes
-        of it, to whomever.
+        Do what the packets of one connection ask for.  What comes of it, for
+        whomever, leaves with the next L{flush}.
         """
         handlers: Any = HANDLERS
         for kind, body in packets:
@@ -80,7 +80,6 @@ class Switchboard:
                 handlers[kind](self, session, body)
             except MalformedPacket as problem:
                 self.fail(session, wire.Failure(b"INVALID_PACKET", str(problem).encode()))
-        self.flush()
 
     def fail(self, session: Session, failure: wire.Failure) -> None:
         """

@@ -29,6 +29,7 @@ from gearsvc.core.requests import LARGE
 from gearsvc.core.wire import Packet, PacketDecoder
 from gearsvc.interfaces import IPeer
 from gearsvc.logs import DEBUG, Logger, is_logged
+from gearsvc.protocols.reading import SMALL_READ, ReadingRoom
 
 if TYPE_CHECKING:
     from gearsvc.config import Settings
@@ -79,6 +80,7 @@ class GearmanProtocol(Protocol):
         self._backlog: deque[bytes] = deque()
         self._waiting = 0
         self._pulling = False
+        self.read_size = SMALL_READ
 
     # The transport's side
 
@@ -96,9 +98,39 @@ class GearmanProtocol(Protocol):
             if not ISSLTransport.providedBy(transport):
                 self._socket = handle
         self.session = self._server.connect(self)
+        # The reactor has begun to read.
+        transport.pauseProducing()
+        self.resume_reading()
         self.factory.joined(self)
 
+    def pause_reading(self) -> None:
+        """
+        Read nothing from the peer for now.
+        """
+        if self._socket is not None and self.factory.room is not None:
+            self.factory.room.remove(self.descriptor)
+        else:
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """
+        Read from the peer, unless it is a bad time.
+        """
+        if self.factory.held or self.congested or self.session.closed:
+            return
+        if self._socket is not None and self.factory.room is not None:
+            self.factory.room.add(self, self._socket)
+        else:
+            self.transport.resumeProducing()
+
     def dataReceived(self, data: bytes) -> None:
+        """
+        Take what the reactor has read.
+        """
+        self.received(data)
+        self._server.flush()
+
+    def received(self, data: bytes) -> None:
         """
         Pass complete packets on to the job server.
         """
@@ -163,7 +195,15 @@ class GearmanProtocol(Protocol):
             transport.loseConnection()
             return
         transport.loseWriteConnection()
-        self._clock.callLater(LINGER, transport.abortConnection)
+        self._clock.callLater(LINGER, self.abort)
+
+    def abort(self) -> None:
+        """
+        End the connection at once, whatever is waiting in either direction.
+        """
+        self.session.closed = True
+        self.pause_reading()
+        self.transport.abortConnection()
 
     # What waits for the peer to read
 
@@ -175,8 +215,7 @@ class GearmanProtocol(Protocol):
             self.factory.overflowed(self, self._waiting)
             self._backlog.clear()
             self._waiting = 0
-            self.session.closed = True
-            transport.abortConnection()
+            self.abort()
             return
         self._backlog.extend(chunks)
         self._waiting += sum(map(len, chunks))
@@ -185,7 +224,7 @@ class GearmanProtocol(Protocol):
             transport.registerProducer(self, False)
         elif self._waiting > CONGESTED and not self.congested:
             self.congested = True
-            transport.pauseProducing()
+            self.pause_reading()
 
     def resumeProducing(self) -> None:
         """
@@ -210,14 +249,14 @@ class GearmanProtocol(Protocol):
         transport.unregisterProducer()
         if self.congested:
             self.congested = False
-            if not (self.session.closed or self.factory.held):
-                transport.resumeProducing()
+            self.resume_reading()
         self._server.drained(self.session)
 
     def stopProducing(self) -> None:
         """
-        The connection is lost; L{connectionLost} sees to it.
+        The transport is about to close its socket, for it could not write.
         """
+        self.pause_reading()
 
 
 class GearmanFactory(Factory):
@@ -226,6 +265,7 @@ class GearmanFactory(Factory):
 
     @ivar connections: the open ones.
     @ivar held: whether nothing is read for now.
+    @ivar room: where connections are read, if not by the reactor itself.
     @ivar log_packets: whether each packet is worth a line in the log.
     """
 
@@ -249,6 +289,7 @@ class GearmanFactory(Factory):
         self.log_packets = is_logged(DEBUG)
         self._changed = changed
         self.held = False
+        self.room: ReadingRoom | None = None
         self._ended: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -266,7 +307,7 @@ class GearmanFactory(Factory):
         """
         self.held = True
         for protocol in self.connections:
-            protocol.transport.pauseProducing()
+            protocol.pause_reading()
 
     def release(self) -> None:
         """
@@ -274,7 +315,7 @@ class GearmanFactory(Factory):
         """
         self.held = False
         for protocol in self.connections:
-            protocol.transport.resumeProducing()
+            protocol.resume_reading()
 
     def joined(self, protocol: GearmanProtocol) -> None:
         """
@@ -290,8 +331,6 @@ class GearmanFactory(Factory):
                     value = getattr(self.settings, setting)
                     if value > 0 and hasattr(socket, name):
                         transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if self.held:
-            transport.pauseProducing()
         self._changed(protocol)
 
     def left(self, protocol: GearmanProtocol) -> None:
@@ -311,6 +350,7 @@ class GearmanFactory(Factory):
         @param seconds: how long that may take.
         @return: fires when the last one has gone.
         """
+        self.hold()
         if not self.connections:
             return succeed(None)
         self._ended = Deferred()
@@ -326,7 +366,7 @@ class GearmanFactory(Factory):
 
     def _abort(self) -> None:
         for protocol in list(self.connections):
-            protocol.transport.abortConnection()
+            protocol.abort()
 
     def overflowed(self, protocol: GearmanProtocol, waiting: int) -> None:
         """

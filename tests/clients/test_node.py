@@ -199,7 +199,7 @@ class WorkerTests(NodeTestCase):
         """
         A worker that never sends GRAB_JOB unasked, only PRE_SLEEP after each job, gets through a queue.
         """
-        self.gearman("-b", "-n", "-f", "reverse", input=b"job\n" * 50)
+        self.gearman("-b", "-n", "-f", "reverse", input=b"job\n" * 10)
         self.start_worker()
         self.wait_for_jobs("reverse", 0)
 

@@ -1,0 +1,155 @@
+"""
+Reading from many connections at the cost of one.
+
+To the reactor each readable connection is an event of its own, with a call
+through its log context, and what comes of it has to be sent before the next
+is read.  A L{ReadingRoom} keeps the connections of a server in an epoll of its
+own, which is a single reader to the reactor: it reads all that are ready, and
+then lets the server transmit what came of them all, so that a client for which
+two workers have finished gets both results in one piece.  That is a third of
+the cost of a small job.
+
+It does nothing but read.  A connection that ends, or that has an error, goes
+back to the reactor, which sees the same and ends it as any other.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any, Callable, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gearsvc.logs import Logger
+
+log = Logger(__name__)
+
+AT_ONCE = 64
+"""How many connections are read before what they brought about is transmitted."""
+
+SMALL_READ = 64 * 1024
+LARGE_READ = 1024 * 1024
+"""
+How many bytes are read at once: from most connections, and from one that once
+had more, for then large packets come from it.
+"""
+
+
+class Reader(Protocol):
+    """
+    A connection that is read here: a L{GearmanProtocol
+    <gearsvc.protocols.gearman.GearmanProtocol>}.
+    """
+
+    transport: Any
+    read_size: int
+
+    def received(self, data: bytes) -> None:
+        """
+        Take what was read, without transmitting what comes of it.
+        """
+
+    def abort(self) -> None:
+        """
+        End the connection at once.
+        """
+
+
+@implementer(IReadDescriptor)
+class ReadingRoom:
+    """
+    Reads from connections, in place of the reactor.
+    """
+
+    def __init__(self, reactor: Any, flush: Callable[[], object]) -> None:
+        """
+        @param flush: transmits what the server has to say.
+        """
+        self._reactor = reactor
+        self._flush = flush
+        self._epoll = select.epoll()
+        self._readers: dict[int, tuple[Reader, Callable[[int], bytes]]] = {}
+
+    def add(self, reader: Reader, connection: socket.socket) -> None:
+        """
+        Read from a connection from now on, which the reactor must not.
+        """
+        descriptor = connection.fileno()
+        if descriptor in self._readers:
+            return
+        if not self._readers:
+            self._reactor.addReader(self)
+        self._readers[descriptor] = (reader, connection.recv)
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        """
+        Read from a connection no more.  It must not be closed yet; it need not
+        be known.
+        """
+        if self._readers.pop(descriptor, None) is None:
+            return
+        self._epoll.unregister(descriptor)
+        if not self._readers:
+            self._reactor.removeReader(self)
+
+    def close(self) -> None:
+        """
+        Let go of the epoll.  No connection is read from any more.
+        """
+        if self._readers:
+            self._readers.clear()
+            self._reactor.removeReader(self)
+        self._epoll.close()
+
+    # What the reactor asks of a reader
+
+    def doRead(self) -> None:
+        """
+        Read from the connections that are ready.
+        """
+        for descriptor, _ in self._epoll.poll(0, AT_ONCE):
+            entry = self._readers.get(descriptor)
+            if entry is None:
+                # It went while others of this round were read.
+                continue
+            reader, receive = entry
+            try:
+                data = receive(reader.read_size)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self.remove(descriptor)
+                reader.transport.startReading()
+                continue
+            if len(data) == SMALL_READ:
+                reader.read_size = LARGE_READ
+            try:
+                reader.received(data)
+            except Exception:
+                # As the reactor has it: a mistake of ours costs one connection.
+                log.failure("Unexpected error while handling what a connection sent")
+                reader.abort()
+        self._flush()
+
+    def fileno(self) -> int:
+        """
+        The epoll's descriptor: readable while any connection is.
+        """
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        What the reactor calls it.
+        """
+        return "gearman"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor is done with all its readers.
+        """

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs what the tests need beside Python packages: the clients that they
+# drive, and gearmand, against which they are proved.
+#
+#     tests/install-test-dependencies.sh
+#
+# Debian's packages are installed when this may be done without a question (as
+# root, or with a sudo that needs no password); otherwise one line says what is
+# missing.  Where all is there, nothing is done.
+
+set -eu
+
+cd "$(dirname "$0")"
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+missing=""
+have gearmand || missing="$missing gearman-job-server"
+{ have gearman && have gearadmin; } || missing="$missing gearman-tools"
+have php || missing="$missing php-cli"
+{ have php && php -r 'exit(extension_loaded("gearman") ? 0 : 1);'; } || missing="$missing php-gearman"
+perl -MGearman::Client -MGearman::Worker -e 1 2>/dev/null || missing="$missing libgearman-client-perl"
+have node || missing="$missing nodejs"
+have npm || missing="$missing npm"
+have sqlite3 || missing="$missing sqlite3"
+
+if [ -n "$missing" ]; then
+    if ! have apt-get; then
+        echo "$0: the tests need these Debian packages, or what they hold:$missing" >&2
+        exit 1
+    elif [ "$(id -u)" -eq 0 ]; then
+        as_root="env"
+    elif have sudo && sudo -n true 2>/dev/null; then
+        as_root="sudo -n env"
+    else
+        echo "$0: the tests need more packages; run: sudo apt-get install$missing" >&2
+        exit 1
+    fi
+    $as_root apt-get update -q
+    # shellcheck disable=SC2086
+    $as_root DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+    case "$missing" in
+        *gearman-job-server*)
+            # The package has just started a server on the usual port, which nobody asked for.
+            $as_root service gearman-job-server stop >/dev/null 2>&1 || true
+            ;;
+    esac
+fi
+
+cd clients/node
+if ! node -e 'process.exit(require("gearmanode/package.json").version === require("./package.json").dependencies.gearmanode ? 0 : 1)' 2>/dev/null; then
+    npm ci --no-audit --no-fund --loglevel=error
+fi
