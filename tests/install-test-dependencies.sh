@@ -25,6 +25,7 @@ perl -MGearman::Client -MGearman::Worker -e 1 2>/dev/null || missing="$missing l
 have node || missing="$missing nodejs"
 have npm || missing="$missing npm"
 have sqlite3 || missing="$missing sqlite3"
+have systemd-analyze || missing="$missing systemd"
 
 if [ -n "$missing" ]; then
     if ! have apt-get; then

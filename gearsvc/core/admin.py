@@ -17,7 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator
 
 from gearsvc import __version__
-from gearsvc.core.jobs import State
+from gearsvc.core.jobs import FINISHED
 from gearsvc.core.requests import integer
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ def _show(server: JobServer, session: Session, words: Words) -> bytes | None:
             (
                 b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
                 for job in list(server.jobs.values())
-                if job.state != State.FINISHED
+                if job.state != FINISHED
             ),
         )
     if what == [b"unique", b"jobs"]:
         return _list(
             server,
             session,
-            (b"%b\n" % job.unique for job in list(server.jobs.values()) if job.state != State.FINISHED),
+            (b"%b\n" % job.unique for job in list(server.jobs.values()) if job.state != FINISHED),
         )
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 

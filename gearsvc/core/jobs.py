@@ -55,6 +55,11 @@ class State(IntEnum):
     """It is over, however it ended; no table of the server holds it any more."""
 
 
+# The states as plain numbers, for the hot path: a member of an enumeration is
+# three times as slow to find, and to compare.
+STORING, QUEUED, DELAYED, RUNNING, FINISHED = map(int, State)
+
+
 class JobRecord:
     """
     The part of a job that a store keeps.
@@ -123,6 +128,9 @@ class Stored(IntEnum):
     """It is committed."""
 
 
+NOT_STORED, PENDING, IS_STORED = map(int, Stored)
+
+
 class Job(JobRecord):
     """
     A job that lives.
@@ -167,9 +175,9 @@ class Job(JobRecord):
         self.submitted = submitted
         self.key = key
         self.queue = queue
-        self.state: int = State.QUEUED
+        self.state = QUEUED
         self.background = background
-        self.stored: int = Stored.NO
+        self.stored = NOT_STORED
         self.clients: tuple[Session, ...] = ()
         self.worker: Session | None = None
         self.progress: tuple[bytes, bytes] | None = None

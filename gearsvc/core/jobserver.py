@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Callable, Protocol, Sequence
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Alarm, Clock
 from gearsvc.core.delays import Delays
-from gearsvc.core.jobs import Job, JobRecord, State, Stored
+from gearsvc.core.jobs import FINISHED, IS_STORED, NOT_STORED, PENDING, QUEUED, RUNNING, STORING, Job, JobRecord
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
 from gearsvc.core.sessions import ASLEEP, AWAKE, Session, job_created
@@ -178,7 +178,7 @@ class JobServer(Switchboard):
             job.clients = (session,)
             session.awaited[job] = None
         elif self.store is not None:
-            job.state = State.STORING
+            job.state = STORING
             self._keep(session, job)
             return
         session.send(job_created(handle))
@@ -194,7 +194,7 @@ class JobServer(Switchboard):
         if not background:
             job.clients += (session,)
             session.awaited[job] = None
-            if job.state == State.STORING:
+            if job.state == STORING:
                 self.hold(session, job)
                 return
         elif not job.background:
@@ -202,7 +202,7 @@ class JobServer(Switchboard):
             if self.store is not None:
                 self._keep(session, job)
                 return
-        elif job.stored == Stored.PENDING:
+        elif job.stored == PENDING:
             self.hold(session, job)
             return
         session.send(job_created(job.handle))
@@ -211,7 +211,7 @@ class JobServer(Switchboard):
         """
         Have a job stored; the session hears of it when it is.
         """
-        job.stored = Stored.PENDING
+        job.stored = PENDING
         self.hold(session, job)
         assert self.store is not None
         self.store.add(job)
@@ -226,8 +226,8 @@ class JobServer(Switchboard):
         if failure is None:
             for job in jobs:
                 assert isinstance(job, Job)
-                job.stored = Stored.YES
-                if job.state == State.STORING:
+                job.stored = IS_STORED
+                if job.state == STORING:
                     self._enqueue(job)
         else:
             self._refuse(jobs, failure)
@@ -245,13 +245,13 @@ class JobServer(Switchboard):
         for session in self._holding:
             session.refuse(refused, packet)
         for job in refused:
-            job.stored = Stored.NO
+            job.stored = NOT_STORED
             job.background = False
-            if job.state == State.STORING:
+            if job.state == STORING:
                 self._end(job)
                 if self.observers:
                     self._tell("job_failed", job, "store")
-            elif job.state != State.FINISHED:
+            elif job.state != FINISHED:
                 self._discard_if_abandoned(job)
 
     def replay(self, records: Sequence[JobRecord]) -> None:
@@ -281,7 +281,7 @@ class JobServer(Switchboard):
                 record.attempts,
                 record.key,
             )
-            job.stored = Stored.YES
+            job.stored = IS_STORED
             queue.total += 1
             self.jobs[job.handle] = job
             if job.unique:
@@ -308,8 +308,8 @@ class JobServer(Switchboard):
         if job.run_at and job.run_at > self.clock.time():
             self._delays.delay(job)
             return
-        job.state = State.QUEUED
-        queue.line(job.priority).append(job)
+        job.state = QUEUED
+        queue.lines[job.priority].append(job)
         if queue.workers:
             self._wakeups.wake(queue)
 
@@ -356,7 +356,7 @@ class JobServer(Switchboard):
         if self._global_priority:
             for priority in (0, 1, 2):
                 for queue in session.abilities:
-                    if queue.line(priority):
+                    if queue.lines[priority]:
                         return queue
             return None
         for queue in session.abilities:
@@ -373,7 +373,7 @@ class JobServer(Switchboard):
         if queue is None:
             return None
         job = queue.take()
-        job.state = State.RUNNING
+        job.state = RUNNING
         job.worker = session
         session.running[job] = None
         queue.running += 1
@@ -431,8 +431,8 @@ class JobServer(Switchboard):
         job.attempts += 1
         job.progress = None
         queue = job.queue
-        job.state = State.QUEUED
-        queue.line(job.priority).appendleft(job)
+        job.state = QUEUED
+        queue.lines[job.priority].appendleft(job)
         if self._discard_if_abandoned(job):
             return
         if self._job_retries and job.attempts >= self._job_retries:
@@ -477,11 +477,11 @@ class JobServer(Switchboard):
         if job.unique:
             queue.forget(job)
         state = job.state
-        if state == State.RUNNING:
+        if state == RUNNING:
             self._take_back(job)
-        elif state != State.STORING:
+        elif state != STORING:
             queue.bury(job)
-        job.state = State.FINISHED
+        job.state = FINISHED
         queue.total -= 1
         del self.jobs[job.handle]
         if job.clients:
@@ -497,7 +497,7 @@ class JobServer(Switchboard):
         Let go of a foreground job that waits though nobody waits for it.  (One
         that runs goes on: its worker can't be stopped.)
         """
-        if job.background or job.clients or job.state == State.RUNNING:
+        if job.background or job.clients or job.state == RUNNING:
             return False
         self._end(job)
         if self.observers:

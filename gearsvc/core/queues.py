@@ -8,7 +8,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from gearsvc.core.jobs import Job, Priority, State
+from gearsvc.core.jobs import DELAYED, FINISHED, Job, Priority
 
 if TYPE_CHECKING:
     from gearsvc.core.sessions import Session
@@ -28,6 +28,7 @@ class FunctionQueue:
 
     @ivar name: the function's name.
     @ivar high: jobs of high priority, oldest first; C{normal} and C{low} likewise.
+    @ivar lines: the three of them, by priority.
     @ivar delayed: a heap of C{(run_at, number, job)} that wait for their time.
     @ivar total: how many jobs it has, in any state but finished.
     @ivar running: how many of them a worker has.
@@ -46,6 +47,7 @@ class FunctionQueue:
         "high",
         "normal",
         "low",
+        "lines",
         "delayed",
         "total",
         "running",
@@ -63,6 +65,7 @@ class FunctionQueue:
         self.high: deque[Job] = deque()
         self.normal: deque[Job] = deque()
         self.low: deque[Job] = deque()
+        self.lines = (self.high, self.normal, self.low)
         self.delayed: list[tuple[int, int, Job]] = []
         self.total = 0
         self.running = 0
@@ -74,14 +77,6 @@ class FunctionQueue:
         # How many dead jobs are in each line, and (last) among the delayed.
         self._dead = [0, 0, 0, 0]
         self._number = 0
-
-    def line(self, priority: int) -> deque[Job]:
-        """
-        The line of one priority; an unknown one counts as normal.
-        """
-        if priority == Priority.HIGH:
-            return self.high
-        return self.low if priority == Priority.LOW else self.normal
 
     def find(self, unique: bytes, workload: bytes) -> Job | None:
         """
@@ -115,7 +110,7 @@ class FunctionQueue:
         """
         Keep a job until its time.
         """
-        job.state = State.DELAYED
+        job.state = DELAYED
         self._number += 1
         heappush(self.delayed, (job.run_at, self._number, job))
 
@@ -124,9 +119,9 @@ class FunctionQueue:
         Take out the delayed jobs whose time has come, the earliest first.
         """
         due = []
-        while self.delayed and (self.delayed[0][0] <= now or self.delayed[0][2].state == State.FINISHED):
+        while self.delayed and (self.delayed[0][0] <= now or self.delayed[0][2].state == FINISHED):
             job = heappop(self.delayed)[2]
-            if job.state == State.FINISHED:
+            if job.state == FINISHED:
                 self._dead[3] -= 1
             else:
                 due.append(job)
@@ -150,21 +145,21 @@ class FunctionQueue:
         of its workload.
         """
         was = job.state
-        job.state = State.FINISHED
+        job.state = FINISHED
         job.workload = b""
-        if was == State.DELAYED:
+        if was == DELAYED:
             self._dead[3] += 1
             if self._dead[3] > 64 and self._dead[3] * 2 > len(self.delayed):
-                self.delayed = [entry for entry in self.delayed if entry[2].state != State.FINISHED]
+                self.delayed = [entry for entry in self.delayed if entry[2].state != FINISHED]
                 heapify(self.delayed)
                 self._dead[3] = 0
             return
         priority = job.priority
-        line = self.line(priority)
+        line = self.lines[priority]
         self._dead[priority] += 1
         self._uncover(line, priority)
         if self._dead[priority] > 64 and self._dead[priority] * 2 > len(line):
-            alive = [other for other in line if other.state != State.FINISHED]
+            alive = [other for other in line if other.state != FINISHED]
             line.clear()
             line.extend(alive)
             self._dead[priority] = 0
@@ -173,7 +168,7 @@ class FunctionQueue:
         """
         Bring a job that can run to the head of a line.
         """
-        while line and line[0].state == State.FINISHED:
+        while line and line[0].state == FINISHED:
             line.popleft()
             self._dead[priority] -= 1
 
@@ -181,8 +176,8 @@ class FunctionQueue:
         """
         How many jobs wait, delayed ones too, of high, normal and low priority.
         """
-        counts = [len(line) - dead for line, dead in zip((self.high, self.normal, self.low), self._dead)]
+        counts = [len(line) - dead for line, dead in zip(self.lines, self._dead)]
         for _, _, job in self.delayed:
-            if job.state == State.DELAYED:
+            if job.state == DELAYED:
                 counts[job.priority] += 1
         return counts[0], counts[1], counts[2]

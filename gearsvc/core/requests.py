@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Callable
 
 from gearsvc.core import wire
-from gearsvc.core.jobs import Job, Priority, State
+from gearsvc.core.jobs import RUNNING, Job, Priority
 from gearsvc.core.packets import LAYOUTS, Type
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _get_status(server: JobServer, session: Session, body: bytes) -> None:
     if job is None:
         answer = (handle, b"0", b"0", b"0", b"0")
     else:
-        answer = (handle, b"1", b"1" if job.state == State.RUNNING else b"0", *_progress(job))
+        answer = (handle, b"1", b"1" if job.state == RUNNING else b"0", *_progress(job))
     session.send(wire.encode(Type.STATUS_RES, b"\0".join(answer)))
 
 
@@ -130,7 +130,7 @@ def _get_status_unique(server: JobServer, session: Session, body: bytes) -> None
     for queue in server.functions.values():
         job = queue.by_unique.get(unique)
         if job is not None:
-            running = b"1" if job.state == State.RUNNING else b"0"
+            running = b"1" if job.state == RUNNING else b"0"
             answer = (unique, b"1", running, *_progress(job), b"%d" % len(job.clients))
             break
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Iterator
 
-from gearsvc.core.jobs import Job, Stored
+from gearsvc.core.jobs import PENDING, Job
 from gearsvc.core.wire import encode
 from gearsvc.core.packets import Type
 
@@ -143,7 +143,7 @@ class Session:
             if isinstance(entry, bytes):
                 self.send(entry)
             elif isinstance(entry, Job):
-                if entry.stored == Stored.PENDING:
+                if entry.stored == PENDING:
                     break
                 self.send(job_created(entry.handle))
             else:

@@ -217,6 +217,7 @@ class Connection:
         self.server.receive(self.session, self._requests.feed(data))
         if self._requests.failure is not None and not self.session.closed:
             self.server.fail(self.session, self._requests.failure)
+        self.server.flush()
         return self.hears()
 
     def hears(self) -> list[str]:

@@ -1,0 +1,199 @@
+"""
+Runs what a page of documentation shows, and compares what comes with what it shows.
+
+In a page of Markdown, every block of this form is run::
+
+    ```console
+    $ gearadmin --status
+    wc	0	0	1
+    .
+    ```
+
+Blocks of the plain kind are run in their order, each command to its end.  A
+word more, as in "console worker", is a terminal of its own, in which a command
+stays: the block has shown what is to be seen when the page goes on, and a
+later block of the same terminal that is no more than C{^C} ends it.  So does
+the end of the page.
+
+A line C{...} stands for any lines.  What differs from run to run (see
+L{VARYING}) need not be the same, but the same handle is the same everywhere on
+a page.  The ports 4730 and 4731 are free ports in truth.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+from tests.running import HOST, PATIENCE, free_port
+
+VARYING = (
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[+.]\d+", "<time>"),
+    (r"\bPython \d\S*", "Python <version>"),
+    (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
+    (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
+    (r"\b(pid|process) \d+", r"\1 <pid>"),
+    (r"(?<![\w.])/[\w./+-]*/(?=[\w.+-])", "<directory>/"),
+    (r"(?<![\d.])(127\.0\.0\.1|::1)(?![\d.])", "<address>"),
+)
+"""
+Patterns of what differs from run to run, each with what stands for it.
+"""
+
+HANDLE = re.compile(r"H:[^\s:]+:\d+")
+
+BLOCK = re.compile(r"^```console *(.*)\n((?s:.*?))^```$", re.MULTILINE)
+
+
+@dataclass
+class Step:
+    """
+    One command of a page.
+
+    @ivar terminal: the terminal that it stays in; C{""} for the plain one.
+    @ivar command: the command, or C{^C}.
+    @ivar output: what is shown after it.
+    """
+
+    terminal: str
+    command: str
+    output: str
+
+
+def read_steps(page: str) -> Iterator[Step]:
+    """
+    What is to be run of a page, in its order.
+    """
+    for terminal, text in BLOCK.findall(page):
+        if text == "^C\n":
+            yield Step(terminal, "^C", "")
+            continue
+        _, *parts = re.split(r"(?m)^\$ (.*)\n", text)
+        for command, output in zip(parts[::2], parts[1::2], strict=True):
+            yield Step(terminal, command, output)
+
+
+class Console:
+    """
+    A user who types what a page says.
+
+    @ivar ports: the ports that the page names, and the free ones that are used in their place.
+    """
+
+    def __init__(self, checkout: Path) -> None:
+        """
+        @param checkout: a copy of the checkout, where the commands are run and which they may change.
+        """
+        self.ports = {4730: free_port(), 4731: free_port()}
+        self._checkout = checkout
+        self._terminals: dict[str, subprocess.Popen[bytes]] = {}
+        self._shown: dict[str, str] = {}
+        self._got: dict[str, str] = {}
+        programs = checkout / ".console"
+        programs.mkdir()
+        # gearman and gearadmin go to port 4730 by themselves.
+        for program in ("gearman", "gearadmin"):
+            shim = programs / program
+            shim.write_text(f'#!/bin/sh\nPATH=${{PATH#*:}}\nexec {program} -h {HOST} -p {self.ports[4730]} "$@"\n')
+            shim.chmod(0o755)
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
+        self._environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+        # The Python that runs the tests runs what the page starts.
+        self._environment["PYTHON"] = sys.executable
+        configuration = checkout / "twistd.conf"
+        text = configuration.read_text()
+        assert "\nport = 4730\n" in text
+        configuration.write_text(text.replace("\nport = 4730\n", f"\nport = tcp:{self.ports[4730]}:interface={HOST}\n"))
+
+    def run(self, step: Step) -> None:
+        """
+        Do a step, and wait until what has come is what is shown.
+
+        @raise AssertionError: if that does not come to pass.
+        """
+        if step.command == "^C":
+            self._end(step.terminal, signal.SIGINT)
+            return
+        command = step.command
+        for port, free in self.ports.items():
+            command = re.sub(rf"\b{port}\b", str(free), command)
+        if step.terminal:
+            self._start(step.terminal, command)
+        deadline = time.monotonic() + 3 * PATIENCE
+        while True:
+            output = self._output(step.terminal) if step.terminal else self._run(command)
+            if self._matches(step.output, output):
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(f"$ {step.command}\nThe page shows:\n{step.output}\nBut this came:\n{output}")
+            time.sleep(0.1)
+
+    def _run(self, command: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self._checkout,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=3 * PATIENCE,
+        )
+        return done.stdout.decode()
+
+    def _start(self, terminal: str, command: str) -> None:
+        self._end(terminal, signal.SIGKILL)
+        with open(self._checkout / ".console" / terminal, "wb") as output:
+            self._terminals[terminal] = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self._checkout,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _output(self, terminal: str) -> str:
+        return (self._checkout / ".console" / terminal).read_text()
+
+    def _end(self, terminal: str, number: signal.Signals) -> None:
+        process = self._terminals.pop(terminal, None)
+        if process is not None:
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                pass
+            process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """
+        End all that still runs, daemons too.
+        """
+        for terminal in list(self._terminals):
+            self._end(terminal, signal.SIGKILL)
+        for pid_file in self._checkout.glob("*.pid"):
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+
+    def _matches(self, shown: str, got: str) -> bool:
+        for port, free in self.ports.items():
+            got = re.sub(rf"\b{free}\b", str(port), got)
+        expected = self._constant(shown, self._shown)
+        pattern = "".join(r"(?s:.*\n)?" if line == "...\n" else re.escape(line) for line in expected.splitlines(True))
+        return re.fullmatch(pattern, self._constant(got, self._got)) is not None
+
+    def _constant(self, text: str, handles: dict[str, str]) -> str:
+        """
+        A text without what differs from run to run.
+
+        @param handles: the handles that have been met, on this side, with what stands for them.
+        """
+        for pattern, placeholder in VARYING:
+            text = re.sub(pattern, placeholder, text)
+        return HANDLE.sub(lambda match: handles.setdefault(match[0], f"<handle {len(handles) + 1}>"), text)
