@@ -184,16 +184,23 @@ class Console:
     def _matches(self, shown: str, got: str) -> bool:
         for port, free in self.ports.items():
             got = re.sub(rf"\b{free}\b", str(port), got)
-        expected = self._constant(shown, self._shown)
+        expected, shown_handles = constant(shown, self._shown)
         pattern = "".join(r"(?s:.*\n)?" if line == "...\n" else re.escape(line) for line in expected.splitlines(True))
-        return re.fullmatch(pattern, self._constant(got, self._got)) is not None
+        came, got_handles = constant(got, self._got)
+        if re.fullmatch(pattern, came) is None:
+            return False
+        self._shown, self._got = shown_handles, got_handles
+        return True
 
-    def _constant(self, text: str, handles: dict[str, str]) -> str:
-        """
-        A text without what differs from run to run.
 
-        @param handles: the handles that have been met, on this side, with what stands for them.
-        """
-        for pattern, placeholder in VARYING:
-            text = re.sub(pattern, placeholder, text)
-        return HANDLE.sub(lambda match: handles.setdefault(match[0], f"<handle {len(handles) + 1}>"), text)
+def constant(text: str, handles: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """
+    A text without what differs from run to run.
+
+    @param handles: the handles that have been met, with what stands for them.
+    @return: the text, and the handles with those that are new in it.
+    """
+    for pattern, placeholder in VARYING:
+        text = re.sub(pattern, placeholder, text)
+    known = dict(handles)
+    return HANDLE.sub(lambda match: known.setdefault(match[0], f"<handle {len(known) + 1}>"), text), known

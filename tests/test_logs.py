@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import syslog
 
 from twisted import logger as twisted_logger
 from twisted.logger import LogEvent, LogLevel
@@ -166,6 +167,20 @@ class LineTests(SynchronousTestCase):
         file._file.close()
         with open(os.path.join(directory + ".away", "log")) as old:
             self.assertIn("some still", old.read())
+
+    def test_system_log(self) -> None:
+        """
+        The system's log gets each line of an event, with the priority of its level.
+        """
+        sent: list[tuple[int, str]] = []
+        self.patch(logs.system_log, "syslog", lambda priority, text: sent.append((priority, text)))
+        observer = logs.SystemLogObserver()
+        observer(self.event(LogLevel.error, what="a\nb"))
+        observer(self.event(LogLevel.warn, gearman_level=logs.WARNING))
+        observer(self.event(LogLevel.debug))
+        self.assertEqual(
+            sent, [(syslog.LOG_ERR, "some a"), (syslog.LOG_ERR, "b"), (syslog.LOG_WARNING, "some text")]
+        )
 
     def test_odd_text(self) -> None:
         """

@@ -107,7 +107,7 @@ class ServeTests(CommandCase):
         A busy port ends the second server at once, with one line, and leaves the first one's pid file alone.
         """
         first = self.start_command(*SERVE, self.at, "-P", "x.pid")
-        for words in ([], ["-d"], ["-l", "x.log"], ["-d", "-l", "x.log"]):
+        for words in ([], ["-d", "-l", "none"], ["-l", "x.log"], ["-d", "-l", "x.log"]):
             result = self.run_command(*SERVE, self.at, "-P", "x.pid", *words)
             self.assertEqual((result.returncode, result.stdout), (1, ""))
             self.assert_one_line(result.stderr, f"cannot listen on port {self.port}", "--port")

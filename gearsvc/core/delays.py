@@ -61,5 +61,7 @@ class Delays:
         del self._alarms[queue]
         for job in queue.due(self._clock.time()):
             self._enqueue(job)
-        self._set(queue)
+        # It is set already if the clock was set back just now: the job waits again.
+        if queue not in self._alarms:
+            self._set(queue)
         self._flush()

@@ -25,7 +25,7 @@ from gearsvc.core.delays import Delays
 from gearsvc.core.jobs import FINISHED, IS_STORED, NOT_STORED, PENDING, QUEUED, RUNNING, STORING, Job, JobRecord
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
-from gearsvc.core.sessions import ASLEEP, AWAKE, Session, job_created
+from gearsvc.core.sessions import AWAKE, Session, job_created
 from gearsvc.core.switchboard import Switchboard
 from gearsvc.core.wakeups import Wakeups
 
@@ -327,7 +327,7 @@ class JobServer(Switchboard):
         queue = self.create_function(function)
         new = queue not in session.abilities
         session.abilities[queue] = queue.workers[session] = seconds
-        if session.wakefulness == ASLEEP:
+        if session.wakefulness != AWAKE:
             queue.sleepers[session] = None
             if queue.high or queue.normal or queue.low:
                 self._wakeups.wake(queue)

@@ -37,7 +37,8 @@ class FunctionQueue:
     @ivar by_unique: its jobs by their unique id.
     @ivar by_workload: its jobs whose unique id is C{-}, by their workload.
     @ivar workers: the sessions that can do it, with the seconds they allow a
-        job (0 is any time), in the order in which they registered.
+        job (0 is any time), in the order in which they registered; one that
+        did not come when it was woken goes to the end.
     @ivar sleepers: those of them that may be asleep, longest first.  A session
         that has woken since is still here: who takes one out looks.
     """

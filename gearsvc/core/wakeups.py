@@ -72,18 +72,18 @@ class Wakeups:
     def sleep(self, session: Session, job_waits: bool) -> None:
         """
         A worker is going to wait for a NOOP.  It is sent one at once if a job
-        waits, unless it was sent one before and has grabbed nothing since: or
-        two who misunderstand each other would talk at full speed.
+        waits, unless it has grabbed nothing since it last slept: or two who
+        misunderstand each other would talk at full speed.
         """
         if job_waits:
-            if session.wakefulness != WOKEN or self._delay < 0:
+            self._remind()
+            if session.wakefulness == AWAKE or self._delay < 0:
                 session.wakefulness = WOKEN
                 session.send(_NOOP)
-            self._remind()
-        elif session.wakefulness == AWAKE:
-            session.wakefulness = ASLEEP
-            for queue in session.abilities:
-                queue.sleepers[session] = None
+                return
+        session.wakefulness = ASLEEP
+        for queue in session.abilities:
+            queue.sleepers[session] = None
 
     def _remind(self) -> None:
         if self._alarm is None and self._delay >= 0:
@@ -104,5 +104,7 @@ class Wakeups:
                         session.send(_NOOP)
                         told.add(session)
                         wanted -= 1
+                        # Behind the others, who may come when this one does not.
+                        queue.workers[session] = queue.workers.pop(session)
                 self._remind()
         self._flush()

@@ -325,7 +325,7 @@ class GroupCommit:
         if isinstance(error, StoreError):
             return str(error), error.uncertain
         log.failure("The queue store failed in a way that it does not know itself.", reason)
-        return f"the queue store failed: {reason.type.__name__}", True
+        return f"the queue store failed: {type(error).__name__}", True
 
     def _give_up(self) -> list[JobRecord]:
         """
