@@ -154,7 +154,7 @@ def size(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9]{1,12})\s*([KMG]?)(i?B)?\s*", text, re.ASCII | re.IGNORECASE)
     if match is None or int(match[1]) == 0:
         raise ValueError(f"must be a number of bytes, such as 65536, 64M or 1G, not {text!r}")
-    return int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")
+    return int(match[1]) << (10 * " KMG".index(match[2].upper() or " "))
 
 
 def yes_or_no(text: str) -> bool:

@@ -207,6 +207,8 @@ class JobServerService(MultiService):
                 seconds=self._reactor.seconds() - began,
                 store=self.store.description,
             )
+            if isinstance(self.keeper, StoreOnShutdown):
+                log.notice("what is submitted from now on is stored when the server ends as it should: a crash loses it")
 
     def _started(self, outcome: Failure | None) -> None:
         waiting, self._waiting_for_ready = self._waiting_for_ready, []

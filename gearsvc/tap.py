@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 log = Logger(__name__)
 
-START = "Start"
-
-CONFIG = Option("config", "Read options from this file; see twistd.conf. Also: --config-file.", metavar="FILE", aliases=("config-file",), group=START)
-CHECK_ARGS = Option("check-args", "Check all options, and the file, and exit.", yes_or_no, False, group=START)
-HELP = Option("help", "Show this text and exit.", yes_or_no, False, short="h", group=START)
-VERSION = Option("version", "Show the version and exit.", yes_or_no, False, short="V", group=START)
+CONFIG = Option(
+    "config", "Read options from this file; see twistd.conf. Also: --config-file.", metavar="FILE", aliases=("config-file",)
+)
+CHECK_ARGS = Option("check-args", "Check all options, and the file, and exit.", yes_or_no, False)
+HELP = Option("help", "Show this text and exit.", yes_or_no, False, short="h")
+VERSION = Option("version", "Show the version and exit.", yes_or_no, False, short="V")
+GENERAL_OPTIONS = (CONFIG, CHECK_ARGS, HELP, VERSION)
 
 
 def left_to_twistd(option: Option) -> Option:
@@ -72,11 +73,10 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         server_options = OPTIONS if self.process_options else [left_to_twistd(each) if each.twistd else each for each in OPTIONS]
-        self._start_options = [CONFIG, CHECK_ARGS, HELP, VERSION]
         self._options: list[Option] = list(server_options)
         self._problem: SettingsError | None = None
         try:
-            self._options += plugin_options([*self._start_options, *OPTIONS])
+            self._options += plugin_options([*GENERAL_OPTIONS, *OPTIONS])
         except SettingsError as error:
             # twistd makes an instance before it is ready to be told.
             self._problem = error
@@ -101,7 +101,7 @@ class Options(usage.Options):
         if self._problem is not None:
             raise self._problem
         known: dict[str, Option] = {}
-        for option in [*self._start_options, *self._options]:
+        for option in [*GENERAL_OPTIONS, *self._options]:
             names = [f"--{name}" for name in (option.name, *option.aliases)]
             known.update(dict.fromkeys(names + [f"-{option.short}"] if option.short else names, option))
         try:
@@ -124,7 +124,7 @@ class Options(usage.Options):
             print(f"gearsvc {__version__}")
             raise SystemExit(0)
         self.settings = load_settings(
-            [(option, value) for option, value in given if option not in self._start_options],
+            [(option, value) for option, value in given if option not in GENERAL_OPTIONS],
             self._options,
             told.get(CONFIG),
             os.environ,
@@ -151,7 +151,7 @@ class Options(usage.Options):
         for protocol in protocol_makers():
             blocks.append(options_help(plugin_heading("protocol", protocol.names, protocol.summary), protocol.options, width))
         blocks += [options_help(heading, options, width) for heading, options in unused.items()]
-        blocks.append(options_help(START, self._start_options, width))
+        blocks.append(options_help("General", GENERAL_OPTIONS, width))
         if not self.process_options:
             blocks.append(
                 textwrap.fill(

@@ -330,7 +330,8 @@ class QueueStoreContract(Base):
         Function names, unique ids and reducers are bytes: quotes, spaces,
         C{-}, NUL, nothing, what is no UTF-8, in any combination.
         """
-        parts = [b"", b"-", b"\0", b"a\0b", b"'", b'"', b"\\", b" a b ", b"%s", b"*", b"\xff\xfe", b"\xc3", b"e\xcc\x81", b"\xc3\xa9", b"A", b"a"]
+        parts = [b"", b"-", b"\0", b"a\0b", b"'", b'"', b"\\", b" a b ", b"%s", b"*", b"A", b"a"]
+        parts += [b"\xff\xfe", b"\xc3", b"\xc3\xa9", b"e\xcc\x81"]
         jobs: list[JobRecord] = []
         for function in parts:
             for unique in parts:

@@ -35,12 +35,12 @@ from typing import Iterator
 from tests.running import HOST, PATIENCE, free_port
 
 VARYING = (
+    (r"(?<![\w.])/[\w./+-]+", "<path>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[+.]\d+", "<time>"),
     (r"\bPython \d\S*", "Python <version>"),
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
     (r"\b(pid|process) \d+", r"\1 <pid>"),
-    (r"(?<![\w.])/[\w./+-]*/(?=[\w.+-])", "<directory>/"),
     (r"(?<![\d.])(127\.0\.0\.1|::1)(?![\d.])", "<address>"),
 )
 """
@@ -96,21 +96,25 @@ class Console:
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         self._shown: dict[str, str] = {}
         self._got: dict[str, str] = {}
-        programs = checkout / ".console"
-        programs.mkdir()
-        # gearman and gearadmin go to port 4730 by themselves.
+        (checkout / ".console").mkdir()
+        # These go to port 4730 by themselves.
         for program in ("gearman", "gearadmin"):
-            shim = programs / program
-            shim.write_text(f'#!/bin/sh\nPATH=${{PATH#*:}}\nexec {program} -h {HOST} -p {self.ports[4730]} "$@"\n')
-            shim.chmod(0o755)
+            port = f'case " $* " in *" -p "*) ;; *) set -- -p {self.ports[4730]} "$@" ;; esac'
+            self._add_program(program, f'{port}\nPATH=${{PATH#*:}}\nexec {program} "$@"')
+        self._add_program("gearsvc", f'PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
-        self._environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+        self._environment["PATH"] = f"{checkout / '.console'}:{os.environ['PATH']}"
         # The Python that runs the tests runs what the page starts.
         self._environment["PYTHON"] = sys.executable
         configuration = checkout / "twistd.conf"
         text = configuration.read_text()
         assert "\nport = 4730\n" in text
         configuration.write_text(text.replace("\nport = 4730\n", f"\nport = tcp:{self.ports[4730]}:interface={HOST}\n"))
+
+    def _add_program(self, name: str, script: str) -> None:
+        path = self._checkout / ".console" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
 
     def run(self, step: Step) -> None:
         """
@@ -179,7 +183,10 @@ class Console:
         for terminal in list(self._terminals):
             self._end(terminal, signal.SIGKILL)
         for pid_file in self._checkout.glob("*.pid"):
-            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            process = Path("/proc", pid_file.read_text().strip())
+            # The file may be left of a process that was killed, and the number may be another's now.
+            if process.exists() and (process / "cwd").resolve() == self._checkout.resolve():
+                os.kill(int(process.name), signal.SIGKILL)
 
     def _matches(self, shown: str, got: str) -> bool:
         for port, free in self.ports.items():

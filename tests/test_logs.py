@@ -7,9 +7,10 @@ from __future__ import annotations
 import io
 import os
 import syslog
+from typing import cast
 
 from twisted import logger as twisted_logger
-from twisted.logger import LogEvent, LogLevel
+from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -39,8 +40,9 @@ class LoggerTests(SynchronousTestCase):
         Collect events.
         """
         self.events: list[LogEvent] = []
-        twisted_logger.globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(twisted_logger.globalLogPublisher.removeObserver, self.events.append)
+        observer = cast(ILogObserver, self.events.append)
+        twisted_logger.globalLogPublisher.addObserver(observer)
+        self.addCleanup(twisted_logger.globalLogPublisher.removeObserver, observer)
         self.addCleanup(setattr, logs, "_verbosity", logs._verbosity)
         self.log = Logger("gearsvc.tests")
 
@@ -51,8 +53,8 @@ class LoggerTests(SynchronousTestCase):
         @return: the levels of what came through.
         """
         self.events.clear()
-        for log in (self.log.debug, self.log.info, self.log.notice, self.log.warn, self.log.error, self.log.critical, self.log.fatal):
-            log("text")
+        for name in ("debug", "info", "notice", "warn", "error", "critical", "fatal"):
+            getattr(self.log, name)("text")
         return [LEVELS[event["gearman_level"]] for event in self.events]
 
     def test_levels(self) -> None:
@@ -111,14 +113,16 @@ class LineTests(SynchronousTestCase):
         """
         A line has gearmand's form: the level in seven columns, the time, where it comes from, the text.
         """
-        self.assertRegex(event_as_line(self.event(LogLevel.warn)), r"\AWARNING \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \[n\] some text\n\Z")
+        time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
+        self.assertRegex(event_as_line(self.event(LogLevel.warn)), rf"\AWARNING {time} \[n\] some text\n\Z")
         self.assertRegex(event_as_line(self.event(LogLevel.info, gearman_level=logs.NOTICE)), r"\A NOTICE ")
 
     def test_one_event_is_told_from_the_next(self) -> None:
         """
         Lines within an event are indented, so that none can pass for another event.
         """
-        lines = event_as_line(self.event(LogLevel.error, what="a\n  FATAL 2026 [x] b", log_failure=Failure(ValueError("why")))).splitlines()
+        event = self.event(LogLevel.error, what="a\n  FATAL 2026 [x] b", log_failure=Failure(ValueError("why")))
+        lines = event_as_line(event).splitlines()
         self.assertGreater(len(lines), 2)
         for line in lines[1:]:
             self.assertTrue(line.startswith("\t"), line)
@@ -173,7 +177,7 @@ class LineTests(SynchronousTestCase):
         The system's log gets each line of an event, with the priority of its level.
         """
         sent: list[tuple[int, str]] = []
-        self.patch(logs.system_log, "syslog", lambda priority, text: sent.append((priority, text)))
+        self.patch(syslog, "syslog", lambda priority, text: sent.append((priority, text)))
         observer = logs.SystemLogObserver()
         observer(self.event(LogLevel.error, what="a\nb"))
         observer(self.event(LogLevel.warn, gearman_level=logs.WARNING))

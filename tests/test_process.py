@@ -4,6 +4,7 @@ What the process around the server does: signals, limits, exit status.
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -134,9 +135,13 @@ class ProcessServiceTests(SynchronousTestCase):
         """
         What keeps the ports from being opened is one line; a mistake in the program stays one.
         """
-        busy = CannotListenError("127.0.0.1", 4730, OSError(98, "Address already in use"))
+        taken = "Address already in use"
+        advice = "stop the other server, or choose another --port"
         for failure, line in (
-            (busy, "cannot listen on port 4730 at 127.0.0.1: Address already in use; stop the other server, or choose another --port"),
+            (
+                CannotListenError("127.0.0.1", 4730, OSError(errno.EADDRINUSE, taken)),
+                f"cannot listen on port 4730 at 127.0.0.1: {taken}; {advice}",
+            ),
             (StoreError("the disk is full"), "the disk is full"),
             (FileNotFoundError(2, "No such file or directory", "/x"), "/x: No such file or directory"),
         ):

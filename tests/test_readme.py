@@ -47,8 +47,8 @@ def table(options: list[Option]) -> str:
             default = ""
         else:
             default = f"{option.default}"
-        meaning = re.sub(r"(?<![\w.])(--[a-z][\w-]+)", r"`\1`", option.help)
-        lines.append(f"| {', '.join(f'`{name}{value}`' for name in names)} | {default} | {meaning} |")
+        texts = [re.sub(r"(?<![\w.])(--[a-z][\w-]+)", r"`\1`", text.replace("<", "&lt;")) for text in (default, option.help)]
+        lines.append(f"| {', '.join(f'`{name}{value}`' for name in names)} | {texts[0]} | {texts[1]} |")
     return "\n".join(lines) + "\n"
 
 

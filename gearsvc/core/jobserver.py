@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Callable, Protocol, Sequence
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Alarm, Clock
 from gearsvc.core.delays import Delays
-from gearsvc.core.jobs import FINISHED, IS_STORED, NOT_STORED, PENDING, QUEUED, RUNNING, STORING, Job, JobRecord
+from gearsvc.core.jobs import FINISHED, IS_STORED, NOT_STORED, PENDING, QUEUED, RUNNING, STORING, Job, JobRecord, Priority
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
 from gearsvc.core.sessions import AWAKE, Session, job_created
@@ -104,7 +104,7 @@ class JobServer(Switchboard):
         self._wakeups = Wakeups(self.functions, clock, settings.worker_wakeup, settings.wakeup_delay, self.flush)
         self._delays = Delays(clock, self._enqueue, self.flush)
         self._timeouts: dict[Job, Alarm] = {}
-        self._when_idle: Callable[[], object] | None = None
+        self._when_idle: list[Callable[[], object]] = []
 
     def disconnect(self, session: Session) -> None:
         """
@@ -244,7 +244,8 @@ class JobServer(Switchboard):
         packet = wire.error(b"QUEUE_ERROR", failure.encode())
         for session in self._holding:
             session.refuse(refused, packet)
-        for job in refused:
+        for job in jobs:
+            assert isinstance(job, Job)
             job.stored = NOT_STORED
             job.background = False
             if job.state == STORING:
@@ -272,7 +273,8 @@ class JobServer(Switchboard):
                 record.handle,
                 queue,
                 record.unique,
-                record.priority,
+                # gearmand's tables may hold any number.
+                record.priority if record.priority in (0, 1, 2) else Priority.NORMAL,
                 record.workload,
                 True,
                 record.submitted,
@@ -465,9 +467,12 @@ class JobServer(Switchboard):
             timeout = self._timeouts.pop(job, None)
             if timeout is not None:
                 timeout.cancel()
-        if self.draining and not self.running and self._when_idle is not None:
-            when_idle, self._when_idle = self._when_idle, None
-            when_idle()
+        if self._when_idle and not self.running:
+            # In a later turn: the job has then left every table, the store
+            # and its clients have been told.
+            for when_idle in self._when_idle:
+                self.clock.call_later(0, when_idle)
+            self._when_idle.clear()
 
     def _end(self, job: Job) -> None:
         """
@@ -572,7 +577,7 @@ class JobServer(Switchboard):
         """
         self.draining = self._wakeups.stopped = True
         if self.running:
-            self._when_idle = when_idle
+            self._when_idle.append(when_idle)
         else:
             when_idle()
 

@@ -250,8 +250,9 @@ def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
 
     def result(server: JobServer, session: Session, body: bytes) -> None:
         end = body.find(b"\0")
-        if end < 0:
-            raise MalformedPacket(kind)
+        if end < 0:  # Perl's worker sends an empty or false result as the bare handle.
+            end = len(body)
+            body += b"\0"
         handle = body[:end]
         job = server.jobs.get(handle)
         if job is None or job.worker is not session:
@@ -303,7 +304,8 @@ def _work_exception(server: JobServer, session: Session, body: bytes) -> None:
     """
     end = body.find(b"\0")
     if end < 0:
-        raise MalformedPacket(Type.WORK_EXCEPTION)
+        end = len(body)
+        body += b"\0"
     handle = body[:end]
     job = server.jobs.get(handle)
     if job is None or job.worker is not session:

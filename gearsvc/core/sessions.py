@@ -28,7 +28,7 @@ ASLEEP = 1
 """It said PRE_SLEEP and waits for a NOOP."""
 
 WOKEN = 2
-"""It was asleep and has been sent a NOOP; it has not grabbed, nor said PRE_SLEEP, since."""
+"""It was asleep and has been sent a NOOP; it has not grabbed since."""
 
 _CREATED = [encode(Type.JOB_CREATED, b"x" * n)[:12] for n in range(256)]
 

@@ -38,6 +38,8 @@ class Switchboard:
         self._dirty: list[Session] = []
         # Those that hold back replies, so that a commit need not look at all of them.
         self._holding: dict[Session, None] = {}
+        # Those whose long answer goes on in the next turn.
+        self._streaming: set[Session] = set()
         # The time of this turn, once somebody has asked for it.
         self._now = 0.0
 
@@ -128,8 +130,9 @@ class Switchboard:
         """
         if session.held is None or session not in self.sessions:
             return
-        if session.release():
-            self.clock.call_later(0, self.drained, session)
+        if session.release() and session not in self._streaming:
+            self._streaming.add(session)
+            self.clock.call_later(0, self._go_on, session)
         self.flush()
         if session.held is not None:
             self._holding[session] = None
@@ -137,3 +140,7 @@ class Switchboard:
             self._holding.pop(session, None)
             if session.closed:
                 session.peer.close()
+
+    def _go_on(self, session: Session) -> None:
+        self._streaming.discard(session)
+        self.drained(session)

@@ -72,15 +72,22 @@ class Wakeups:
     def sleep(self, session: Session, job_waits: bool) -> None:
         """
         A worker is going to wait for a NOOP.  It is sent one at once if a job
-        waits, unless it has grabbed nothing since it last slept: or two who
-        misunderstand each other would talk at full speed.
+        waits.
+
+        One that was sent a NOOP and has grabbed nothing since is not sent
+        another one before the next round of L{_wake_more}, neither now nor for
+        the next job: or two who misunderstand each other would talk at full
+        speed, and a hundred workers who never grab would hear of each job.
         """
+        if session.wakefulness != AWAKE and self._delay >= 0:
+            if job_waits:
+                self._remind()
+            return
         if job_waits:
+            session.wakefulness = WOKEN
+            session.send(_NOOP)
             self._remind()
-            if session.wakefulness == AWAKE or self._delay < 0:
-                session.wakefulness = WOKEN
-                session.send(_NOOP)
-                return
+            return
         session.wakefulness = ASLEEP
         for queue in session.abilities:
             queue.sleepers[session] = None

@@ -18,7 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IPullProducer, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPullProducer, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
@@ -42,9 +42,9 @@ CONGESTED = 256 * 1024
 
 LINGER = 2.0
 """
-Seconds for which a connection that we end is still read from.  Closing it at
-once, with bytes of the peer's unread, would reset it, and the ERROR that says
-why would be lost on the way.
+Seconds for which a connection that we end is still read from, once everything
+is sent.  Closing it at once, with bytes of the peer's unread, would reset it,
+and the ERROR that says why would be lost on the way.
 """
 
 _PIECE = 512 * 1024
@@ -80,6 +80,10 @@ class GearmanProtocol(Protocol):
         self._backlog: deque[bytes] = deque()
         self._waiting = 0
         self._pulling = False
+        self._closing = False
+        # Whether all is said, and the peer hears nothing more.
+        self._finished = False
+        self._linger: IDelayedCall | None = None
         self.read_size = SMALL_READ
 
     # The transport's side
@@ -116,7 +120,7 @@ class GearmanProtocol(Protocol):
         """
         Read from the peer, unless it is a bad time.
         """
-        if self.factory.held or self.congested or self.session.closed:
+        if self.factory.held or self.congested:
             return
         if self._socket is not None and self.factory.room is not None:
             self.factory.room.add(self, self._socket)
@@ -147,6 +151,10 @@ class GearmanProtocol(Protocol):
         """
         Let the peer go.
         """
+        if self.factory.room is not None:
+            self.factory.room.remove(self.descriptor)
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
         self._socket = None
         self._backlog.clear()
         self._waiting = 0
@@ -174,12 +182,10 @@ class GearmanProtocol(Protocol):
             else:
                 data = b"".join(chunks)
                 sent = self._socket.send(data)
-        except BlockingIOError:
-            self._wait(chunks)
         except OSError:
-            # The connection is broken.  The reactor is about to find out, and
-            # calls connectionLost, when it next looks at the socket.
-            pass
+            # There is no room, or the connection is broken: then the transport
+            # finds out as it tries in its turn.
+            self._wait(chunks)
         else:
             if sent < len(data):
                 self._wait([data[sent:]])
@@ -188,20 +194,35 @@ class GearmanProtocol(Protocol):
         """
         Close once everything is sent.  See L{IPeer}.
         """
-        transport = self.transport
-        if transport is None or not self.session.closed:
-            return
+        self._closing = True
+        if not self._pulling:
+            self._finish()
+
+    def _finish(self) -> None:
+        """
+        Let the peer know that this was all, and read on until it has closed
+        its side too: but not for long.
+        """
+        self._finished = True
         if self._socket is None:
-            transport.loseConnection()
+            self.transport.loseConnection()
             return
-        transport.loseWriteConnection()
-        self._clock.callLater(LINGER, self.abort)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            # It is broken: reading finds out.
+            pass
+        self._linger = self._clock.callLater(LINGER, self._leave)
+
+    def _leave(self) -> None:
+        self.pause_reading()
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """
         End the connection at once, whatever is waiting in either direction.
         """
-        self.session.closed = True
+        self.session.closed = self._finished = True
         self.pause_reading()
         self.transport.abortConnection()
 
@@ -209,7 +230,7 @@ class GearmanProtocol(Protocol):
 
     def _wait(self, chunks: list[bytes]) -> None:
         transport = self.transport
-        if transport is None or not transport.connected:
+        if self._finished or not transport.connected:
             return
         if self._waiting > self._max_output:
             self.factory.overflowed(self, self._waiting)
@@ -231,8 +252,6 @@ class GearmanProtocol(Protocol):
         The transport has sent all that it had: give it more.
         """
         transport = self.transport
-        if transport is None:
-            return
         if self._backlog:
             piece = self._backlog.popleft()
             while self._backlog and len(piece) + len(self._backlog[0]) <= _PIECE:
@@ -250,7 +269,10 @@ class GearmanProtocol(Protocol):
         if self.congested:
             self.congested = False
             self.resume_reading()
-        self._server.drained(self.session)
+        if self._closing:
+            self._finish()
+        else:
+            self._server.drained(self.session)
 
     def stopProducing(self) -> None:
         """
@@ -286,11 +308,17 @@ class GearmanFactory(Factory):
         self.settings = settings
         self.clock = clock
         self.connections: set[GearmanProtocol] = set()
-        self.log_packets = is_logged(DEBUG)
+        self.log_packets = False
         self._changed = changed
         self.held = False
         self.room: ReadingRoom | None = None
         self._ended: Deferred[None] | None = None
+
+    def startFactory(self) -> None:
+        """
+        The first port opens: by now it is known what is to be logged.
+        """
+        self.log_packets = is_logged(DEBUG)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
@@ -353,7 +381,7 @@ class GearmanFactory(Factory):
         self.hold()
         if not self.connections:
             return succeed(None)
-        self._ended = Deferred()
+        ended = self._ended = Deferred()
         for protocol in list(self.connections):
             protocol.transport.loseConnection()
         impatience = self.clock.callLater(seconds, self._abort)
@@ -362,7 +390,7 @@ class GearmanFactory(Factory):
             if impatience.active():
                 impatience.cancel()
 
-        return self._ended.addCallback(all_gone)
+        return ended.addCallback(all_gone)
 
     def _abort(self) -> None:
         for protocol in list(self.connections):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import select
 import socket
+from contextlib import suppress
 from typing import Any, Callable, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -87,12 +88,13 @@ class ReadingRoom:
 
     def remove(self, descriptor: int) -> None:
         """
-        Read from a connection no more.  It must not be closed yet; it need not
-        be known.
+        Read from a connection no more.  It may just have been closed; it need
+        not be known.
         """
         if self._readers.pop(descriptor, None) is None:
             return
-        self._epoll.unregister(descriptor)
+        with suppress(OSError):
+            self._epoll.unregister(descriptor)
         if not self._readers:
             self._reactor.removeReader(self)
 

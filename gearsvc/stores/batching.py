@@ -32,13 +32,13 @@ from typing import Callable
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.logs import Logger
 
-log = Logger()
+log = Logger(__name__)
 
 Settled = Callable[[list[JobRecord], "str | None"], None]
 """
@@ -269,8 +269,10 @@ class GroupCommit:
             refused = self.refused - self._refused_before
             self.broken_since = self.failure = None
             self._retry = FIRST_RETRY
-            log.warn(
-                "The queue store is back after {seconds:.1f} s; {refused} submissions were refused.", seconds=seconds, refused=refused
+            log.announce(
+                "The queue store is back after {seconds:.1f} s; {refused} submissions were refused.",
+                seconds=seconds,
+                refused=refused,
             )
         added = [record for record, awaited in self._writing.items() if awaited]
         self._writing, self._removing = {}, []

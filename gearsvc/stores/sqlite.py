@@ -4,7 +4,7 @@ The durable queue in an SQLite database, C{-q libsqlite3}.
 The table is gearmand's own, and columns that gearmand ignores hold what it
 forgets, so that a file goes back and forth between the two::
 
-    unique_key     the row's key: the unique id, or one that is made (row_key)
+    unique_key     the row's key: the unique id, or one that is made (rows.row_key)
     function_name
     priority       0 high, 1 normal, 2 low
     data           the workload
@@ -26,7 +26,6 @@ import os
 import socket
 import sqlite3
 from contextlib import suppress
-from hashlib import blake2b
 from itertools import islice
 from queue import SimpleQueue
 from threading import Thread
@@ -35,31 +34,21 @@ from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.logs import Logger
+from gearsvc.stores.rows import MADE_KEY, row_key, unique_of
 
-log = Logger()
+log = Logger(__name__)
 
 Result = TypeVar("Result")
 
 Calls = SimpleQueue["tuple[Callable[..., Any], tuple[Any, ...], Deferred[Any]] | None"]
 """
 What a store's thread is to do; C{None} ends it.
-"""
-
-MADE_KEY = b"gearsvc:"
-"""
-What a row's key begins with when it is not the job's unique id.
-"""
-
-GEARMAND_KEEPS = 63
-"""
-How many bytes of a unique id gearmand stores; it accepts one more, and stores a
-NUL in its place.
 """
 
 BUSY_SECONDS = 2.0
@@ -99,41 +88,6 @@ _REASONS = {
     sqlite3.SQLITE_NOTADB: "that file is not an SQLite database; name another one",
     sqlite3.SQLITE_CORRUPT: "the database is damaged; sqlite3's .recover may save what is in it",
 }
-
-
-def row_key(record: JobRecord) -> bytes:
-    """
-    The C{unique_key} of a job's row.
-
-    It is the job's unique id, if that tells it apart from all others.  It does
-    not for the many jobs without one, nor for C{-}, which stands for as many
-    jobs as there are workloads: their keys are made of their handles.  So is
-    the key of a unique id of 64 bytes (gearmand would not find the row again:
-    it keeps 63), and of one that looks like a made key and could be another's.
-    """
-    key = record.key
-    if key is not None:
-        assert isinstance(key, bytes)
-        return key
-    unique = record.unique
-    if unique and unique != b"-" and len(unique) <= GEARMAND_KEEPS and not unique.startswith(MADE_KEY):
-        return unique
-    key = MADE_KEY + record.handle
-    if len(key) > GEARMAND_KEEPS:
-        key = MADE_KEY + blake2b(record.handle, digest_size=16).hexdigest().encode()
-    return key
-
-
-def _unique_of(key: bytes) -> bytes:
-    """
-    The unique id of a job in a row of gearmand's, by the row's key.
-    """
-    if key.startswith(MADE_KEY):
-        # We made this key, and gearmand has written the row anew.
-        return b""
-    if len(key) == GEARMAND_KEEPS + 1 and key.endswith(b"\0"):
-        return key[:-1]
-    return key
 
 
 def as_row(record: JobRecord) -> tuple[Any, ...]:
@@ -334,7 +288,8 @@ class Database:
             same = False
         if not same:
             raise StoreError(
-                f"The queue database {self.path} was moved, removed or replaced; put it back, or restart to begin with what is there."
+                f"The queue database {self.path} was moved, removed or replaced;"
+                " put it back, or restart to begin with what is there."
             )
 
     def _roll_back(self, error: Exception) -> None:
@@ -405,7 +360,9 @@ class Database:
             except BlockingIOError:
                 owner = os.read(lock, 500).decode(errors="replace")
                 os.close(lock)
-                raise StoreError(f"The queue database {self.path} is in use by another server, {owner}; stop one of the two.") from None
+                raise StoreError(
+                    f"The queue database {self.path} is in use by another server, {owner}; stop one of the two."
+                ) from None
 
     def _release_lock(self) -> None:
         lock, self._lock = self._lock, None
@@ -442,7 +399,7 @@ def _records(rows: Iterable[tuple[Any, ...]], names: dict[bytes, bytes]) -> Iter
     size = 0
     for key, function, priority, workload, run_at, handle, unique, reducer, attempts, submitted in islice(rows, REPLAY_ROWS):
         if unique is None:
-            unique = _unique_of(key)
+            unique = unique_of(key)
         if reducer is not None:
             reducer = names.setdefault(reducer, reducer)
         function = names.setdefault(function, function)
@@ -538,7 +495,7 @@ class SQLiteStore:
             before = done
             done += len(piece)
             if done // PROGRESS_ROWS > before // PROGRESS_ROWS and done < total:
-                log.info(
+                log.notice(
                     "Replaying the queue from {path}: {done} of {total} jobs.", path=self._database.path, done=done, total=total
                 )
         return done

@@ -8,7 +8,7 @@ import logging
 import threading
 from typing import Any, Callable
 
-import gear
+import gear  # type: ignore[import-untyped]
 
 from tests.clients.case import ClientTestCase
 from tests.running import HOST, PATIENCE, wait_until

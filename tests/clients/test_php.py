@@ -235,6 +235,14 @@ class WorkerTests(PhpTestCase):
         code, output, errors = worker.finish()
         self.assertEqual((code, errors, json.loads(output)[1]), (0, b"", True))
 
+    def test_grab(self) -> None:
+        """
+        C{register} and C{grabJob} give a job to a worker that has no function of its own for it.
+        """
+        worker = self.start_worker("grab")
+        self.assertEqual(self.gearman("-f", "reverse", "abc").stdout, b"cba")
+        self.assertEqual(worker.finish()[:2], (0, b'"done"\n'))
+
     def test_unregister(self) -> None:
         """
         C{unregister} takes a function back, C{unregisterAll} all of them, and the worker stays connected.

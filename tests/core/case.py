@@ -93,6 +93,16 @@ class FakeClock:
                 alarm.function(*alarm.arguments)
         self._pass(end - self._elapsed)
 
+    def turn(self) -> None:
+        """
+        Make the calls that are due now, but not those that they ask for.
+        """
+        due = [alarm for at, _, alarm in self._calls if at <= self._elapsed and alarm.pending]
+        for alarm in due:
+            if alarm.pending:
+                alarm.pending = False
+                alarm.function(*alarm.arguments)
+
     def pending(self) -> int:
         """
         How many calls are yet to come.

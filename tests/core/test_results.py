@@ -49,6 +49,22 @@ class ResultTests(CoreCase):
             self.assertEqual(self.worker_.says(message), [])
             self.assertEqual(self.client.hears(), [message])
 
+    def test_bare_handle(self) -> None:
+        """
+        A handle without a NUL behind it has empty data, as Perl's worker means it; the client gets it with the NUL.
+        """
+        other = self.connect()
+        other.says("OPTION_REQ exceptions", "SUBMIT_JOB f|u1|x")
+        for message in ("WORK_DATA H:1", "WORK_WARNING H:1"):
+            self.assertEqual(self.worker_.says(message), [])
+            self.assertEqual(self.client.hears(), [f"{message}|"])
+        for end in ("WORK_COMPLETE", "WORK_EXCEPTION"):
+            other.says("SUBMIT_JOB g||x")
+            worker = self.worker("g")
+            handle = worker.says("GRAB_JOB")[0].split("|")[0].split()[1]
+            self.assertEqual(worker.says(f"{end} {handle}"), [])
+            self.assertEqual(other.hears()[-1], f"{end} {handle}|")
+
     def test_in_order(self) -> None:
         """
         It reaches the client in the order in which the worker said it, in one write for one turn.

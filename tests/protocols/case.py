@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -31,6 +31,7 @@ from gearsvc.core.wire import PacketDecoder
 from gearsvc.interfaces import IQueueStore
 from gearsvc.protocols.gearman import GearmanProtocol
 from gearsvc.service import JobServerService
+from gearsvc.stores.batching import GroupCommit
 from tests.core.case import readable, wire_form
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -200,7 +201,7 @@ class ServiceCase(TestCase):
         """
         What gearsvc has logged, as text.
         """
-        return [event["log_format"].format(**event) for event in self.events]
+        return [eventAsText(event, includeTimestamp=False, includeSystem=False) for event in self.events]
 
     def directory(self) -> Path:
         """
@@ -219,7 +220,8 @@ class ServiceCase(TestCase):
         settings.setdefault("job_handle_prefix", "H")
         service = JobServerService(Settings(**settings))
         if store is not None:
-            service.use(store)
+            service.store = store
+            service.job_server.store = service.keeper = GroupCommit(store, service.job_server.stored, self.reactor)
         self.addCleanup(self._stop, service)
         return service
 
@@ -268,6 +270,13 @@ class ServiceCase(TestCase):
         self._peers.append(peer)
         return peer
 
+    @property
+    def connections(self) -> set[GearmanProtocol]:
+        """
+        The server's ends of all connections.
+        """
+        return self.service._factory.connections
+
     async def worker(self, *functions: str) -> Peer:
         """
         A new connection that can do these functions.
@@ -283,10 +292,10 @@ class ServiceCase(TestCase):
 
         @return: both ends.
         """
-        before = set(self.service.factory.connections)
+        before = set(self.connections)
         peer = await self.connect()
         await peer.echoes()
-        (ours,) = self.service.factory.connections - before
+        (ours,) = self.connections - before
         ours.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
         peer.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
         return peer, ours

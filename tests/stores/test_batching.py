@@ -800,4 +800,5 @@ class GroupCommitModelTests(SynchronousTestCase):
         Nothing is acknowledged that is not stored, each add is answered once
         and soon, and in the end what is over is gone and all else is there.
         """
-        run_state_machine_as_test(GroupCommitModel, settings=settings(max_examples=200, stateful_step_count=40, deadline=None, database=None))
+        limits = settings(max_examples=200, stateful_step_count=40, deadline=None, database=None)
+        run_state_machine_as_test(GroupCommitModel, settings=limits)

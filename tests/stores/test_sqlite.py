@@ -21,7 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.stores import sqlite
-from gearsvc.stores.sqlite import Database, SQLiteStore, row_key
+from gearsvc.stores.rows import row_key
+from gearsvc.stores.sqlite import Database, SQLiteStore
 from gearsvc.testing import QueueStoreContract, fields_of, record
 from tests.running import ROOT
 
@@ -310,8 +311,8 @@ class TableTests(DatabaseCase):
         """
         for created in (GEARMANDS_TABLE, OLD_TABLE, FIRST_TABLE):
             self.path = new_path(self)
-            rows = [f"INSERT INTO gearman_queue (unique_key, function_name, priority, data) VALUES ('{u}', 'f', 1, '{u}')" for u in "cab"]
-            run_sql(self.path, created, *rows)
+            insert = "INSERT INTO gearman_queue (unique_key, function_name, priority, data) VALUES"
+            run_sql(self.path, created, *[f"{insert} ('{unique}', 'f', 1, '{unique}')" for unique in "cab"])
             database = self.open()
             self.write(database, record(1, unique=b"a", function=b"g"), record(2))
             database.close()
@@ -406,7 +407,7 @@ class TableTests(DatabaseCase):
         for created, word in [
             ("CREATE TABLE gearman_queue (name TEXT, data BLOB)", "function_name"),
             ("CREATE VIEW gearman_queue AS SELECT 1", "view"),
-            ("CREATE TABLE gearman_queue (unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB, mine TEXT)", "primary key"),
+            (FIRST_TABLE.replace("data BLOB", "data BLOB, mine TEXT"), "primary key"),
             (GEARMANDS_TABLE.replace("when_to_run INTEGER", "mine TEXT NOT NULL"), "mine"),
         ]:
             self.path = new_path(self)
@@ -424,7 +425,8 @@ class TableTests(DatabaseCase):
         self.write(database, record(1))
         run_sql(
             self.path,
-            "CREATE TRIGGER no BEFORE INSERT ON gearman_queue WHEN NEW.function_name = 'no' BEGIN SELECT RAISE(ABORT, 'not here'); END",
+            "CREATE TRIGGER no BEFORE INSERT ON gearman_queue WHEN NEW.function_name = 'no'"
+            " BEGIN SELECT RAISE(ABORT, 'not here'); END",
         )
         rows = [sqlite.as_row(job) for job in (record(2), record(3, function=b"no"))]
         error = self.assertRaises(StoreError, database.write, rows, [(row_key(record(1)), b"resize")])

@@ -6,6 +6,7 @@ on with a file that the other wrote.
 from __future__ import annotations
 
 import shutil
+import socket
 import struct
 import tempfile
 import time
@@ -15,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.core.packets import Type
-from gearsvc.stores.sqlite import Database, as_row, row_key
+from gearsvc.stores.rows import row_key
+from gearsvc.stores.sqlite import Database, as_row
 from gearsvc.testing import fields_of, record
 from tests.running import RunningServer, start_server
 
@@ -27,6 +29,7 @@ class Peer:
 
     def __init__(self, server: RunningServer) -> None:
         self.connection = server.connect()
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.answers = self.connection.makefile("rb")
 
     def send(self, kind: int, *arguments: bytes) -> None:
@@ -192,7 +195,7 @@ class TakeoverTests(SynchronousTestCase):
         server, worker = self.gearmand()
         done = worker.drain(b"resize", b"r\xff", b"later")
         self.assertEqual(
-            sorted(workload for _, _, workload in done), sorted([b"one", b"", b"two", b"three\0\0", b"four", b"five", b"six", b"seven", b"eight"])
+            sorted(workload for _, _, workload in done), sorted(job.workload for job in jobs[:-1])
         )
         self.assertIn((b"resize", b"u" * 63, b"four"), done)
         self.assertIn((b"r\xff", b"low\xfe", b"eight"), done)
@@ -217,5 +220,6 @@ class TakeoverTests(SynchronousTestCase):
         self.assertEqual(sorted(workload for _, _, workload in peer.drain(b"rotate")), [b"four", b"two"])
         self.assertEqual(server.stop(), 0)
         self.assertEqual(
-            [(job.handle, job.unique, job.workload) for job in self.replay()], [(b"H:test:1", b"", b"three"), (b"", b"more", b"five")]
+            [(job.handle, job.unique, job.workload) for job in self.replay()],
+            [(b"H:test:1", b"", b"three"), (b"", b"more", b"five")],
         )

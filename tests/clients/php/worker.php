@@ -2,7 +2,7 @@
 /*
  * A worker for the tests of PHP clients, and the ways in which PHP workers wait.
  *
- *     php worker.php PORT serve|id|timeout|nonblocking|unregister|slow
+ *     php worker.php PORT serve|id|timeout|nonblocking|unregister|grab|slow
  *
  * Whatever the server shall have seen of it is asserted by the Python test;
  * what only the worker sees it prints as one line of JSON.
@@ -108,6 +108,18 @@ switch ($argv[2]) {
         @$worker->work();
         report($worker->returnCode() == GEARMAN_NO_REGISTERED_FUNCTIONS);
         sleep(1000);
+        break;
+
+    case 'grab':
+        $worker->register('reverse');
+        do {
+            $job = @$worker->grabJob();
+            if ($worker->returnCode() == GEARMAN_NO_JOBS) {
+                usleep(10000);
+            }
+        } while (!($job instanceof GearmanJob) || $worker->returnCode() != GEARMAN_SUCCESS);
+        $job->sendComplete(strrev($job->workload()));
+        report('done');
         break;
 
     case 'slow':
