@@ -138,11 +138,11 @@ class Logger:
         """
         self._emit(WARNING, format, fields)
 
-    def failure(self, format: str, failure: Failure | None = None) -> None:
+    def failure(self, format: str, failure: Failure | None = None, **fields: object) -> None:
         """
         A mistake in the program, with its traceback; logged at every level.
         """
-        self._logger.failure(format, failure)
+        self._logger.failure(format, failure, **fields)
 
     def _emit(self, level: int, format: str, fields: dict[str, object]) -> None:
         self._logger.emit(_TWISTED_LEVELS[level], format, gearman_level=level, **fields)

@@ -52,6 +52,13 @@ class Delays:
         if alarm is not None:
             alarm.cancel()
 
+    def stop(self) -> None:
+        """
+        Call back for no job any more.
+        """
+        for queue in list(self._alarms):
+            self.forget(queue)
+
     def _set(self, queue: FunctionQueue) -> None:
         if queue.delayed:
             seconds = min(max(queue.delayed[0][0] - self._clock.time(), 0.0), LONGEST_SLEEP)

@@ -92,6 +92,15 @@ class Wakeups:
         for queue in session.abilities:
             queue.sleepers[session] = None
 
+    def stop(self) -> None:
+        """
+        Wake nobody any more.
+        """
+        self.stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     def _remind(self) -> None:
         if self._alarm is None and self._delay >= 0:
             self._alarm = self._clock.call_later(self._delay, self._wake_more)

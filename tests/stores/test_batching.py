@@ -110,7 +110,7 @@ class Log:
         """
         self.lines.append(form.format(**values))
 
-    info = warn = error = failure = line
+    info = announce = warn = error = failure = line
 
 
 class BatchingCase(SynchronousTestCase):
