@@ -142,7 +142,7 @@ class Logger:
         """
         A mistake in the program, with its traceback; logged at every level.
         """
-        self._logger.failure(format, failure, **fields)
+        self._logger.failure(format, failure, LogLevel.critical, **fields)
 
     def _emit(self, level: int, format: str, fields: dict[str, object]) -> None:
         self._logger.emit(_TWISTED_LEVELS[level], format, gearman_level=level, **fields)

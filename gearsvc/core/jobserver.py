@@ -581,6 +581,17 @@ class JobServer(Switchboard):
         else:
             when_idle()
 
+    def stop_timers(self) -> None:
+        """
+        Let no timer ring any more, for the server ends: none that would wake
+        a worker, queue a job whose time has come, or take one from its worker.
+        """
+        self._wakeups.stop()
+        self._delays.stop()
+        for timeout in self._timeouts.values():
+            timeout.cancel()
+        self._timeouts.clear()
+
     def _tell(self, event: str, *arguments: object) -> None:
         for observer in self.observers:
             getattr(observer, event)(*arguments)

@@ -163,7 +163,7 @@ class SQLiteStoreTests(TestCase):
         lines: list[str] = []
 
         class Log:
-            def info(self, form: str, **values: object) -> None:
+            def notice(self, form: str, **values: object) -> None:
                 lines.append(form.format(**values))
 
         self.patch(sqlite, "log", Log())
