@@ -18,7 +18,7 @@ import time
 from typing import Any, Callable
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -83,6 +83,7 @@ def listening_sockets(number: int, addresses: tuple[str, ...], backlog: int) -> 
     """
     opened: list[socket.socket] = []
     for address in addresses or (None,):
+        before = len(opened)
         try:
             found = socket.getaddrinfo(address, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except OSError as error:
@@ -110,6 +111,9 @@ def listening_sockets(number: int, addresses: tuple[str, ...], backlog: int) -> 
                 _close(opened)
                 raise CannotListenError(address or name[0], number, error) from None
             opened.append(listener)
+        if address is not None and len(opened) == before:
+            _close(opened)
+            raise CannotListenError(address, number, OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)))
     return opened
 
 
@@ -167,7 +171,9 @@ class JobServerService(MultiService):
         self._protocols = [find_protocol_maker(name).make(self, settings) for name in settings.protocol]
         self._factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
         self._factory.hold()
-        self._accepting = True
+        # How many connections there are descriptors for, if they have run out.
+        self._most: int | None = None
+        self._drains: list[Deferred[None]] = []
         # What becomes of the start: None while it is under way.
         self._outcome: Failure | bool | None = None
         self._waiting_for_ready: list[Deferred[None]] = []
@@ -210,47 +216,61 @@ class JobServerService(MultiService):
             if isinstance(self.keeper, StoreOnShutdown):
                 log.notice("what is submitted from now on is stored when the server ends as it should: a crash loses it")
 
-    def _started(self, outcome: Failure | None) -> None:
-        waiting, self._waiting_for_ready = self._waiting_for_ready, []
-        if isinstance(outcome, Failure):
-            self._outcome = outcome
-            for each in waiting:
-                each.errback(outcome)
-            return
-        self._outcome = True
         if self.running:
-            self._factory.release()
             for protocol in self._protocols:
                 protocol.setServiceParent(self)
+            self._factory.release()
+
+    def _started(self, outcome: Failure | None) -> None:
+        waiting, self._waiting_for_ready = self._waiting_for_ready, []
+        if not isinstance(outcome, Failure):
+            self._outcome = True
+            for each in waiting:
+                each.callback(None)
+            return
+        self._outcome = outcome
         for each in waiting:
-            each.callback(None)
+            each.errback(outcome)
+        if not waiting:
+            # Nobody has asked yet, and perhaps nobody ever will.
+            log.critical("the server does not serve: {reason}", reason=outcome.getErrorMessage())
 
     def _listen(self) -> None:
         if self.ports:
             return
-        if hasattr(select, "epoll"):
-            self._factory.room = ReadingRoom(self._reactor, self.job_server.flush)
-        for port in self.settings.port:
-            if port.isdigit():
-                for listener in listening_sockets(int(port), self.settings.listen, self.settings.backlog):
-                    # The reactor takes a duplicate.
-                    self.ports.append(self._reactor.adoptStreamPort(listener.fileno(), listener.family, self._factory))
-                    listener.close()
-            else:
-                outcome: list[IListeningPort | Failure] = []
-                listening = serverFromString(self._reactor, port).listen(self._factory)
-                listening.addBoth(outcome.append)
-                if not outcome or isinstance(outcome[0], Failure):
-                    for opened in self.ports:
-                        opened.stopListening()
-                    self.ports.clear()
-                    if outcome and isinstance(outcome[0], Failure):
-                        outcome[0].raiseException()
-                    raise CannotListenError(port, None, OSError(errno.EAGAIN, "the endpoint does not listen at once"))
-                self.ports.append(outcome[0])
+        try:
+            for port in self.settings.port:
+                self._open(port)
+        except BaseException:
+            for opened in self.ports:
+                opened.stopListening()
+            self.ports.clear()
+            raise
         for opened in self.ports:
             opened.numberAccepts = ACCEPTED_AT_ONCE
             log.notice("listening on {address}", address=_written(opened.getHost()))
+        if hasattr(select, "epoll"):
+            self._factory.room = ReadingRoom(self._reactor, self.job_server.flush)
+
+    def _open(self, port: str) -> None:
+        if port.isdigit():
+            for listener in listening_sockets(int(port), self.settings.listen, self.settings.backlog):
+                # The reactor takes a duplicate.
+                self.ports.append(self._reactor.adoptStreamPort(listener.fileno(), listener.family, self._factory))
+                listener.close()
+            return
+        outcome: list[IListeningPort | Failure] = []
+        listening = serverFromString(self._reactor, port).listen(self._factory)
+        listening.addBoth(outcome.append)
+        if not outcome:
+            listening.cancel()
+            raise CannotListenError(port, None, OSError(errno.EAGAIN, "the endpoint does not listen at once"))
+        if isinstance(outcome[0], Failure):
+            if outcome[0].check(OSError):
+                # A Unix socket's directory is not there, or not ours.
+                raise CannotListenError(port, None, outcome[0].value)
+            outcome[0].raiseException()
+        self.ports.append(outcome[0])
 
     def when_ready(self) -> Deferred[None]:
         """
@@ -269,26 +289,35 @@ class JobServerService(MultiService):
     def _accept_while_possible(self, joined: GearmanProtocol | None) -> None:
         """
         Accept no more connections while descriptors are about to run out: the
-        lowest free one is always taken, so a high one says that they are.
+        lowest free one is always taken, so a high one says that they are.  The
+        log hears of it once, until a tenth of the connections has gone.
 
         @param joined: a new connection, or C{None} when one has gone.
         """
-        if joined is not None:
-            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            if self._accepting and joined.descriptor >= max(limit - RESERVED_DESCRIPTORS, limit // 2):
-                self._accepting = False
+        count = len(self._factory.connections)
+        if joined is None:
+            if self._most is not None and count < self._most:
+                for port in self.ports:
+                    port.resumeProducing()
+                if count < self._most * 0.9:
+                    self._most = None
+            return
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if joined.descriptor >= max(limit - RESERVED_DESCRIPTORS, limit // 2):
+            if self._most is None:
                 log.error(
                     "no file descriptors are left for more connections than {count}: new ones wait until others end "
                     "(the limit is {limit}: raise it with --file-descriptors, or the system's own limit)",
-                    count=len(self._factory.connections),
+                    count=count,
                     limit=limit,
                 )
-                for port in self.ports:
-                    port.pauseProducing()
-        elif not self._accepting:
-            self._accepting = True
-            for port in self.ports:
-                port.resumeProducing()
+            self._most = min(count, self._most or count)
+        for port in self.ports:
+            # Twisted raises it by 20 in a burst, and what a port accepts in one
+            # go can't be stopped: it has to fit what is reserved.
+            port.numberAccepts = min(port.numberAccepts, ACCEPTED_AT_ONCE)
+            if self._most is not None and count >= self._most:
+                port.pauseProducing()
 
     async def _close_ports(self) -> None:
         ports, self.ports = self.ports, []
@@ -306,7 +335,8 @@ class JobServerService(MultiService):
     async def _drain(self, seconds: float) -> None:
         await self._close_ports()
         idle: Deferred[None] = Deferred()
-        self.job_server.drain(lambda: idle.callback(None))
+        self._drains.append(idle)
+        self.job_server.drain(lambda: None if idle.called else idle.callback(None))
         try:
             await idle.addTimeout(seconds, self._reactor)
         except TimeoutError:
@@ -326,12 +356,17 @@ class JobServerService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        starting = self.running and self._outcome is None
         self._factory.hold()
         await self._close_ports()
         await maybeDeferred(MultiService.stopService, self)
-        if self._outcome is None:
+        if starting:
             # In the midst of the replay.
             await self.when_ready().addErrback(lambda _: None)
+        self.job_server.stop_timers()
+        for drain in self._drains:
+            if not drain.called:
+                drain.callback(None)
         if self.keeper is not None and self._outcome is True:
             await self.keeper.flush()
         # The jobs that workers have stay in the store: that they lose us is

@@ -4,6 +4,7 @@ gearsvc as it is installed: editable, from the wheel, from the sdist, and not at
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import shutil
 import sys
@@ -11,6 +12,7 @@ import tarfile
 import tempfile
 import unittest
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import gearsvc
@@ -44,22 +46,14 @@ class Distributions:
         [self.wheel] = (checkout / "dist").glob("*.whl")
 
 
-distributions: Distributions
-
-
-def setUpModule() -> None:
+@cache
+def distributions() -> Distributions:
     """
-    Build what the tests install.
+    What the tests install.  (Trial knows no C{setUpModule}.)
     """
-    global distributions
-    distributions = Distributions()
-
-
-def tearDownModule() -> None:
-    """
-    Remove it.
-    """
-    shutil.rmtree(distributions.directory)
+    built = Distributions()
+    atexit.register(shutil.rmtree, built.directory)
+    return built
 
 
 def dependencies() -> list[str]:
@@ -80,7 +74,7 @@ class ContentsTests(unittest.TestCase):
         """
         The wheel has every module of gearsvc, its one plugin of Twisted's, two files of data, and no more.
         """
-        with zipfile.ZipFile(distributions.wheel) as wheel:
+        with zipfile.ZipFile(distributions().wheel) as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         data = f"gearsvc-{gearsvc.__version__}.data/data/share/gearsvc/"
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gearsvc").rglob("*.py")}
@@ -94,13 +88,13 @@ class ContentsTests(unittest.TestCase):
         """
         The sdist has the tests, the documentation, the samples and the licence, and no caches.
         """
-        with tarfile.open(distributions.sdist) as sdist:
+        with tarfile.open(distributions().sdist) as sdist:
             names = {name.partition("/")[2] for name in sdist.getnames()}
         expected = {
             path.relative_to(ROOT).as_posix()
             for directory in ("contrib", "docs", "examples", "gearsvc", "scripts", "tests", "twisted")
-            for path in (distributions.directory / "checkout" / directory).rglob("*")
-            for path in [ROOT / path.relative_to(distributions.directory / "checkout")]
+            for path in (distributions().directory / "checkout" / directory).rglob("*")
+            for path in [ROOT / path.relative_to(distributions().directory / "checkout")]
             if path.is_file() and path.name != "dropin.cache"
         }
         self.assertLessEqual(expected, names)
@@ -111,7 +105,7 @@ class ContentsTests(unittest.TestCase):
         """
         No __init__.py stands beside the plugin: it would hide all of Twisted, or the plugins of others.
         """
-        with zipfile.ZipFile(distributions.wheel) as wheel:
+        with zipfile.ZipFile(distributions().wheel) as wheel:
             names = wheel.namelist()
         self.assertEqual([name for name in names if name.startswith("twisted/")], ["twisted/plugins/gearsvc_plugin.py"])
         self.assertEqual([str(path) for path in (ROOT / "twisted").rglob("__init__.py")], [])
@@ -137,7 +131,7 @@ class InstallationTests(unittest.TestCase):
         """
         Make a directory for the environment, and a copy of the checkout that nothing was built in.
         """
-        self.directory = Path(tempfile.mkdtemp(dir=distributions.directory))
+        self.directory = Path(tempfile.mkdtemp(dir=distributions().directory))
         self.addCleanup(shutil.rmtree, self.directory)
         self.checkout = copy_checkout(self.directory / "checkout")
 
@@ -196,7 +190,7 @@ class InstallationTests(unittest.TestCase):
         """
         gearsvc works from the wheel, and brings the sample configuration and the systemd unit along.
         """
-        programs = self.install(str(distributions.wheel))
+        programs = self.install(str(distributions().wheel))
         self.check(programs)
         shared = programs.parent / "share" / "gearsvc"
         self.assertEqual((shared / "twistd.conf").read_bytes(), (ROOT / "twistd.conf").read_bytes())
@@ -206,7 +200,7 @@ class InstallationTests(unittest.TestCase):
         """
         gearsvc works from the sdist.
         """
-        self.check(self.install(str(distributions.sdist)))
+        self.check(self.install(str(distributions().sdist)))
 
     def test_nothing_installed(self) -> None:
         """

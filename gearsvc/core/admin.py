@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from itertools import islice
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, TypeVar
 
 from gearsvc import __version__
 from gearsvc.core.jobs import FINISHED
@@ -30,6 +30,7 @@ MAX_WORDS = 5
 LINES_A_PIECE = 500
 """How many lines of a list are made at once."""
 
+Item = TypeVar("Item")
 Words = list[bytes]
 Command = Callable[["JobServer", "Session", Words], bytes | None]
 
@@ -64,6 +65,15 @@ def _in_pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield b".\n"
 
 
+def _snapshot(table: Iterable[Item]) -> Iterator[Item]:
+    """
+    What is in a table when the first of it is asked for.  (A list of a table
+    is 8 bytes an entry and made in an instant, the lines of an answer are not;
+    but a thousand commands whose answers wait are not to make a list each.)
+    """
+    yield from list(table)
+
+
 def _list(server: JobServer, session: Session, lines: Iterable[bytes]) -> bytes:
     server.stream(session, _in_pieces(lines))
     return b""
@@ -74,7 +84,7 @@ def _incomplete(verb: bytes) -> bytes:
 
 
 def _status(server: JobServer, session: Session, words: Words) -> bytes:
-    queues = list(server.functions.values())
+    queues = _snapshot(server.functions.values())
     return _list(
         server,
         session,
@@ -83,7 +93,7 @@ def _status(server: JobServer, session: Session, words: Words) -> bytes:
 
 
 def _priority_status(server: JobServer, session: Session, words: Words) -> bytes:
-    queues = list(server.functions.values())
+    queues = _snapshot(server.functions.values())
     return _list(
         server,
         session,
@@ -97,30 +107,18 @@ def _worker_line(session: Session) -> bytes:
 
 
 def _workers(server: JobServer, session: Session, words: Words) -> bytes:
-    return _list(server, session, map(_worker_line, list(server.sessions)))
+    return _list(server, session, map(_worker_line, _snapshot(server.sessions)))
 
 
 def _show(server: JobServer, session: Session, words: Words) -> bytes | None:
     what = [word.lower() for word in words[1:]]
     if not what:
         return None
-    # A list of the jobs is 8 bytes a job and made in an instant; their lines are not.
+    jobs = (job for job in _snapshot(server.jobs.values()) if job.state != FINISHED)
     if what == [b"jobs"]:
-        return _list(
-            server,
-            session,
-            (
-                b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background)
-                for job in list(server.jobs.values())
-                if job.state != FINISHED
-            ),
-        )
+        return _list(server, session, (b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background) for job in jobs))
     if what == [b"unique", b"jobs"]:
-        return _list(
-            server,
-            session,
-            (b"%b\n" % job.unique for job in list(server.jobs.values()) if job.state != FINISHED),
-        )
+        return _list(server, session, (b"%b\n" % job.unique for job in jobs))
     return b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
 

@@ -47,6 +47,15 @@ is sent.  Closing it at once, with bytes of the peer's unread, would reset it,
 and the ERROR that says why would be lost on the way.
 """
 
+UNANSWERED = frozenset(
+    (Type.WORK_DATA, Type.WORK_WARNING, Type.WORK_STATUS, Type.WORK_COMPLETE, Type.WORK_FAIL, Type.WORK_EXCEPTION)
+)
+"""
+What a worker says without an answer from us.  Where it writes its next packet
+apart and has not turned Nagle's algorithm off (gearmanode), its system holds
+that back until ours has acknowledged these, which it does after 40 ms.
+"""
+
 _PIECE = 512 * 1024
 
 _KEEPALIVE = (
@@ -69,7 +78,6 @@ class GearmanProtocol(Protocol):
     transport: Any
 
     def __init__(self, server: JobServer, settings: Settings, clock: IReactorTime) -> None:
-        self.host = "-"
         self.descriptor = -1
         self.congested = False
         self._server = server
@@ -77,6 +85,7 @@ class GearmanProtocol(Protocol):
         self._max_output = settings.max_output
         self._decoder = PacketDecoder(settings.max_packet)
         self._socket: socket.socket | None = None
+        self._acknowledges = False
         self._backlog: deque[bytes] = deque()
         self._waiting = 0
         self._pulling = False
@@ -93,14 +102,13 @@ class GearmanProtocol(Protocol):
         Let the peer in.
         """
         transport = self.transport
-        address = transport.getPeer()
-        # A Unix socket's peer has no address.
-        self.host = getattr(address, "host", None) or "-"
         if isinstance(transport, Connection):
             handle = transport.getHandle()
             self.descriptor = handle.fileno()
             if not ISSLTransport.providedBy(transport):
                 self._socket = handle
+                # Linux has it, and TCP has it.
+                self._acknowledges = hasattr(socket, "TCP_QUICKACK") and handle.family != socket.AF_UNIX
         self.session = self._server.connect(self)
         # The reactor has begun to read.
         transport.pauseProducing()
@@ -144,6 +152,8 @@ class GearmanProtocol(Protocol):
             if self.factory.log_packets:
                 self.factory.show(self, packets)
             self._server.receive(self.session, packets)
+            if packets[-1][0] in UNANSWERED and self._acknowledges:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # type: ignore[union-attr]
         if decoder.failure is not None and not self.session.closed:
             self._server.fail(self.session, decoder.failure)
 
@@ -162,6 +172,14 @@ class GearmanProtocol(Protocol):
         self.factory.left(self)
 
     # IPeer, the job server's side
+
+    @property
+    def host(self) -> str:
+        """
+        The peer's address; C{-} for that of a Unix socket, which has none.
+        """
+        # Asked for each time: behind a proxy, it is known only later.
+        return getattr(self.transport.getPeer(), "host", None) or "-"
 
     def transmit(self, chunks: list[bytes]) -> None:
         """
@@ -351,7 +369,7 @@ class GearmanFactory(Factory):
         """
         self.connections.add(protocol)
         transport = protocol.transport
-        if protocol.descriptor >= 0 and hasattr(transport, "setTcpNoDelay"):
+        if protocol.descriptor >= 0 and transport.getHandle().family != socket.AF_UNIX:
             transport.setTcpNoDelay(True)
             if self.settings.keepalive:
                 transport.setTcpKeepAlive(True)

@@ -228,7 +228,7 @@ class JobTests(GearTestCase):
         """
         Jobs of one unique id share a handle, and the worker sees the unique id; a job without one has none.
         """
-        jobs = [gear.Job("reverse", b"abc", unique=b"same"), gear.Job("reverse", b"abc", unique=b"same"), gear.Job("reverse", b"abc")]
+        jobs = [gear.Job("reverse", b"abc", unique=unique) for unique in (b"same", b"same", None)]
         for job in jobs:
             self.client.submitJob(job, background=True)
         self.assertEqual(jobs[0].handle, jobs[1].handle)

@@ -176,8 +176,9 @@ class TaskTests(PhpTestCase):
         ran, events = self.client("tasks")
         self.assertTrue(ran)
         told: dict[str, list[Any]] = {}
+        functions = {"normal": "reverse", "high": "progress", "low": "fail", "exception": "exception"}
         for event, context, function, *rest in events:
-            self.assertEqual(function, {"normal": "reverse", "high": "progress", "low": "fail", "exception": "exception"}[context])
+            self.assertEqual(function, functions[context])
             told.setdefault(context, []).append([event, *rest])
         created = {context: seen.pop(0) for context, seen in told.items()}
         self.assertEqual({context: event[1] for context, event in created.items()},

@@ -40,8 +40,11 @@ LOOPBACK = "tcp:0:interface=127.0.0.1"
 PATIENCE = 30.0
 """How many seconds anything may take before it counts as hung."""
 
-SMALL_BUFFER = 8192
-"""What is asked of the kernel where a test has to fill a socket."""
+SMALL_BUFFER = 128 * 1024
+"""
+What is asked of the kernel where a test has to fill a socket.  (With less than
+what fits a packet of the loopback interface it would wait for timers.)
+"""
 
 
 class HungUp(Exception):

@@ -105,7 +105,7 @@ $scenarios = [
 
     'exceptions' => function () {
         $without = connected(false);
-        $without->setTimeout(2000);
+        $without->setTimeout(4000);
         $later = connected(false);
         $later->enableExceptionHandler();
         return [
