@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
@@ -270,6 +271,9 @@ class JobServerService(MultiService):
                 # A Unix socket's directory is not there, or not ours.
                 raise CannotListenError(port, None, outcome[0].value)
             outcome[0].raiseException()
+        if isinstance(outcome[0], Port) and "backlog=" not in port:
+            # Twisted's default is 50.
+            outcome[0].socket.listen(self.settings.backlog)
         self.ports.append(outcome[0])
 
     def when_ready(self) -> Deferred[None]:
@@ -298,6 +302,7 @@ class JobServerService(MultiService):
         if joined is None:
             if self._most is not None and count < self._most:
                 for port in self.ports:
+                    port.numberAccepts = self._most - count
                     port.resumeProducing()
                 if count < self._most * 0.9:
                     self._most = None

@@ -4,6 +4,8 @@ What makes a run under pytest the same as one under trial.
 
 from __future__ import annotations
 
+import contextlib
+from tempfile import TemporaryDirectory
 from typing import Iterator
 
 import pytest
@@ -20,10 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _work_in_a_temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _work_in_a_temporary_directory() -> Iterator[None]:
     """
     Trial has a directory for the files that tests leave behind; without one here, they would be left in the checkout.
+
+    (pytest's own temporary directories have names that are too long for sockets.)
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("tests"))
+    with TemporaryDirectory() as directory, contextlib.chdir(directory):
         yield

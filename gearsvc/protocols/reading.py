@@ -137,7 +137,11 @@ class ReadingRoom:
                 # As the reactor has it: a mistake of ours costs one connection.
                 log.failure("Unexpected error while handling what a connection sent")
                 reader.abort()
-        self._flush()
+        try:
+            self._flush()
+        except Exception:
+            # Let it out, and the reactor would drop us, and all connections be deaf.
+            log.failure("Unexpected error while transmitting")
 
     def fileno(self) -> int:
         """

@@ -289,16 +289,23 @@ class ServiceCase(TestCase):
         await peer.echoes()
         return peer
 
+    async def server_end(self, peer: Peer) -> GearmanProtocol:
+        """
+        The server's end of a connection.
+        """
+        await peer.echoes()
+        address = peer.transport.getHost()
+        (ours,) = [ours for ours in self.connections if ours.transport.getPeer() == address]
+        return ours
+
     async def connect_tight(self) -> tuple[Peer, GearmanProtocol]:
         """
         A new connection between whose ends little fits.
 
         @return: both ends.
         """
-        before = set(self.connections)
         peer = await self.connect()
-        await peer.echoes()
-        (ours,) = self.connections - before
+        ours = await self.server_end(peer)
         ours.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
         peer.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
         return peer, ours

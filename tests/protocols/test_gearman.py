@@ -66,21 +66,13 @@ class WritingTests(ServiceCase):
     How output leaves.
     """
 
-    async def accepted(self, peer: Peer) -> GearmanProtocol:
-        """
-        The server's end of the only connection.
-        """
-        await peer.echoes()
-        (protocol,) = self.connections
-        return protocol
-
     async def test_one_write_a_turn(self) -> None:
         """
         The answers to requests that came together leave in one write, which goes to the socket and not through the reactor.
         """
         await self.serve()
         peer = await self.connect()
-        counted = CountedSocket(await self.accepted(peer))
+        counted = CountedSocket(await self.server_end(peer))
         before = peer.received
         peer.says(*(f"ECHO_REQ {number}" for number in range(200)), "version\n", "SUBMIT_JOB f|u|w", "GET_STATUS H:1")
         heard = await peer.hears_all(203)
@@ -94,7 +86,7 @@ class WritingTests(ServiceCase):
         """
         await self.serve()
         client = await self.connect()
-        counted = CountedSocket(await self.accepted(client))
+        counted = CountedSocket(await self.server_end(client))
         worker = await self.worker("f")
         client.says(*(f"SUBMIT_JOB f||{number}" for number in range(50)))
         handles = [(await client.hears()).split()[1] for _ in range(50)]
@@ -111,7 +103,7 @@ class WritingTests(ServiceCase):
         """
         await self.serve()
         worker = await self.connect()
-        counted = CountedSocket(await self.accepted(worker))
+        counted = CountedSocket(await self.server_end(worker))
         client = await self.connect()
         workload = "\xfe\x00\x01" * 20_000
         client.says(f"SUBMIT_JOB f||{workload}")
@@ -386,15 +378,48 @@ class EndingTests(ServiceCase):
         A connection that takes over the descriptor of one that broke while it was being closed is served.
         """
         await self.serve()
-        for _ in range(50):
+        for number in range(50):
             gone = await self.connect()
             gone.transport.write(b"\0BAD" * 3)
-            if _ % 2:
+            if number % 2:
                 await gone.hears()
             gone.hangs_up()
             peer = await self.connect()
             await peer.echoes()
             peer.hangs_up()
+
+    async def test_mistake_of_ours(self) -> None:
+        """
+        An error in the program costs the connection whose request met it, and is logged; the others are served.
+        """
+        await self.serve()
+        unlucky, other = await self.connect(), await self.connect()
+        await other.echoes()
+        self.patch(self.service.job_server, "submit", lambda *arguments: 1 / 0)
+        unlucky.says("SUBMIT_JOB f||w")
+        self.assertEqual(await unlucky.ends(), [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await other.echoes()
+
+    async def test_mistake_in_transmitting(self) -> None:
+        """
+        The same where it is met as answers are sent: nobody is deaf from then on.
+        """
+        await self.serve()
+        unlucky, other = await self.connect(), await self.connect()
+        ours = await self.server_end(unlucky)
+        await other.echoes()
+        transmit = ours.transmit
+
+        def fail_once(chunks: list[bytes]) -> None:
+            ours.transmit = transmit  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        ours.transmit = fail_once  # type: ignore[method-assign]
+        unlucky.says("ECHO_REQ x")
+        await self.until(lambda: len(self.flushLoggedErrors(ZeroDivisionError)) == 1)
+        await other.echoes()
+        await (await self.connect()).echoes()
 
     async def test_line_without_end(self) -> None:
         """
