@@ -135,7 +135,8 @@ def _written(address: Any) -> str:
 
 class JobServerService(MultiService):
     """
-    A job server: its ports, its queue, its store, its further protocols.
+    A job server: its ports, its queue, its store, its further protocols.  It
+    is started once: to serve again after a stop, make another one.
 
     Ports are opened when the service starts (before privileges are dropped,
     under C{twistd}), but nothing is read from their connections until the
@@ -235,6 +236,8 @@ class JobServerService(MultiService):
         if not waiting:
             # Nobody has asked yet, and perhaps nobody ever will.
             log.critical("the server does not serve: {reason}", reason=outcome.getErrorMessage())
+        # No answer is better than one that never comes.
+        Deferred.fromCoroutine(self._close_ports()).addCallback(lambda _: self._factory.end(0))
 
     def _listen(self) -> None:
         if self.ports:

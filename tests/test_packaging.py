@@ -90,11 +90,11 @@ class ContentsTests(unittest.TestCase):
         """
         with tarfile.open(distributions().sdist) as sdist:
             names = {name.partition("/")[2] for name in sdist.getnames()}
+        checkout = distributions().directory / "checkout"
         expected = {
-            path.relative_to(ROOT).as_posix()
-            for directory in ("contrib", "docs", "examples", "gearsvc", "scripts", "tests", "twisted")
-            for path in (distributions().directory / "checkout" / directory).rglob("*")
-            for path in [ROOT / path.relative_to(distributions().directory / "checkout")]
+            path.relative_to(checkout).as_posix()
+            for directory in ("benchmarks", "contrib", "docs", "examples", "gearsvc", "scripts", "tests", "twisted")
+            for path in (checkout / directory).rglob("*")
             if path.is_file() and path.name != "dropin.cache"
         }
         self.assertLessEqual(expected, names)

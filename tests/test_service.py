@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
+import gearsvc.service
 from gearsvc import logs
 from gearsvc.config import Settings
 from gearsvc.core.jobs import JobRecord
@@ -151,7 +152,7 @@ class PortTests(ServiceCase):
         """
         Numbers and endpoint descriptions can be mixed, and all of them lead to one server.
         """
-        path = self.directory() / "socket"
+        path = self.socket_path()
         await self.serve(port=(0, LOOPBACK, f"unix:{path}"), listen=("127.0.0.1",))
         self.assertEqual(len(self.service.ports), 3)
         peers = [await self.connect(0), await self.connect(1), await self.connect(description=f"unix:{path}")]
@@ -316,6 +317,22 @@ class StartTests(ServiceCase):
         await self.assertFailure(ready, StoreError)
         await service.stopService()
         self.assertEqual(store.calls, ["open", "replay", "close"])
+
+    async def test_failed_start_hangs_nobody(self) -> None:
+        """
+        When the store cannot be used, who has connected is hung up on, and nobody else can connect.
+        """
+        store = HandStore()
+        store.opening = Deferred()
+        service = self.service = self.make(store)
+        service.startService()
+        early = await self.connect()
+        early.says("version\n")
+        await self.until(lambda: len(self.connections) == 1)
+        store.opening.errback(StoreError("the cellar is flooded"))
+        await self.assertFailure(service.when_ready(), StoreError)
+        self.assertEqual(await early.ends(), [])
+        self.assertEqual(service.ports, [])
 
     async def test_nobody_asks(self) -> None:
         """
@@ -563,20 +580,12 @@ class StopTests(ServiceCase):
         A peer that does not read does not keep the server from ending.
         """
         await self.serve()
-        self.patch_goodbye()
+        self.patch(gearsvc.service, "GOODBYE", 0.05)
         peer, ours = await self.connect_tight()
         peer.transport.pauseProducing()
         ours.dataReceived(b"\0REQ\0\0\0\x10\0\x10\0\0" + b"e" * 0x100000)
         await self.service.stopService()
         self.assertEqual(self.connections, set())
-
-    def patch_goodbye(self) -> None:
-        """
-        Have the server wait for a moment only.
-        """
-        from gearsvc import service
-
-        self.patch(service, "GOODBYE", 0.05)
 
     async def test_in_every_state(self) -> None:
         """

@@ -120,8 +120,10 @@ class Switchboard:
         Send a long answer piece by piece: some now, the rest in later turns
         and only while the peer reads.
         """
+        is_first = session.held is None
         session.stream(pieces)
-        self.drained(session)
+        if is_first:
+            self.drained(session)
 
     def drained(self, session: Session) -> None:
         """

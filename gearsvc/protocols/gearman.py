@@ -40,6 +40,9 @@ log = Logger(__name__)
 CONGESTED = 256 * 1024
 """How many bytes may wait for a peer before its own requests have to."""
 
+CROWDED = 10_000
+"""How many of a peer's requests may be held back behind others before it is not read from."""
+
 LINGER = 2.0
 """
 Seconds for which a connection that we end is still read from, once everything
@@ -71,6 +74,8 @@ class GearmanProtocol(Protocol):
     One connection of a client, a worker or an administrator.
 
     @ivar session: what the job server knows of it, while it is connected.
+    @ivar crowded: whether so many of its requests are under way that no more
+        are read.
     """
 
     factory: GearmanFactory
@@ -80,6 +85,7 @@ class GearmanProtocol(Protocol):
     def __init__(self, server: JobServer, settings: Settings, clock: IReactorTime) -> None:
         self.descriptor = -1
         self.congested = False
+        self.crowded = False
         self._server = server
         self._clock = clock
         self._max_output = settings.max_output
@@ -128,7 +134,7 @@ class GearmanProtocol(Protocol):
         """
         Read from the peer, unless it is a bad time.
         """
-        if self.factory.held or self.congested:
+        if self.factory.held or self.congested or self.crowded:
             return
         if self._socket is not None and self.factory.room is not None:
             self.factory.room.add(self, self._socket)
@@ -156,6 +162,10 @@ class GearmanProtocol(Protocol):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # type: ignore[union-attr]
         if decoder.failure is not None and not self.session.closed:
             self._server.fail(self.session, decoder.failure)
+        held = self.session.held
+        if held is not None and len(held) > CROWDED and not self.crowded:
+            self.crowded = True
+            self.pause_reading()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -185,6 +195,9 @@ class GearmanProtocol(Protocol):
         """
         Send what one turn has produced.  See L{IPeer}.
         """
+        if self.crowded and (self.session.held is None or len(self.session.held) <= CROWDED):
+            self.crowded = False
+            self.resume_reading()
         if self._pulling or self._socket is None:
             self._wait(chunks)
             return

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from itertools import count
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 from unittest import TestCase
 
 from zope.interface import implementer
@@ -346,12 +346,12 @@ class CoreCase(TestCase):
         """
         self.serve()
 
-    def serve(self, store: FakeStore | None = None, **settings: object) -> None:
+    def serve(self, store: FakeStore | None = None, **settings: Any) -> None:
         """
         Begin anew with other settings, or with a store.
         """
         self.clock = FakeClock()
-        self.server = JobServer(Settings(**settings), self.clock, b"H", store=store)  # type: ignore[arg-type]
+        self.server = JobServer(Settings(**settings), self.clock, b"H", store=store)
         if store is not None:
             store.server = self.server
         self._descriptors: Iterator[int] = count(7)
@@ -398,3 +398,16 @@ class CoreCase(TestCase):
             self.assertEqual((queue.by_unique, queue.by_workload), ({}, {}))
             self.assertFalse(queue.high or queue.normal or queue.low)
             self.assertEqual(queue.waiting(), (0, 0, 0))
+
+
+class StoreCase(CoreCase):
+    """
+    A server with a store.
+    """
+
+    def serve(self, store: FakeStore | None = None, **settings: Any) -> None:
+        """
+        Serve with a store.
+        """
+        self.store = FakeStore()
+        super().serve(self.store, **settings)

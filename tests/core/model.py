@@ -43,6 +43,7 @@ class Work:
     clients: list[Party] = field(default_factory=list)
     worker: Party | None = None
     deadline: float | None = None
+    grabbed: int = 0
     attempts: int = 0
     refused: bool = False
 
@@ -108,6 +109,7 @@ class Queue:
         self.limits: dict[str, int] = {}
         self.parties: list[Party] = []
         self.number = 0
+        self.grabs = 0
 
     def of(self, function: str) -> list[Work]:
         """
@@ -233,7 +235,8 @@ class Queue:
                 line = self.lines[function, priority]
                 if line:
                     work = line.pop(0)
-                    work.state, work.worker = "running", party
+                    self.grabs += 1
+                    work.state, work.worker, work.grabbed = "running", party, self.grabs
                     work.deadline = self.now + seconds if seconds else None
                     party.running.append(work)
                     return party.expect(f"JOB_ASSIGN_UNIQ {work.handle}|{work.function}|{work.unique}|{work.workload}")
@@ -348,7 +351,7 @@ class Queue:
             if due > end:
                 break
             self.now = max(self.now, due)
-            for at, work in sorted(slow, key=lambda entry: self.order.index(entry[1])):
+            for at, work in sorted(slow, key=lambda entry: entry[1].grabbed):
                 if at == due:
                     self.retry(work)
             for at, work in ripe:
@@ -358,8 +361,8 @@ class Queue:
         self.now = end
 
     @property
-    def order(self) -> list[Work]:
+    def running(self) -> list[Work]:
         """
-        Running jobs in the order in which they were grabbed; within one worker that is all that is needed.
+        The jobs that run.
         """
         return [work for party in self.parties for work in party.running]

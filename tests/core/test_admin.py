@@ -63,7 +63,8 @@ class CommandTests(CoreCase):
 
     def test_workers(self) -> None:
         """
-        C{workers}: every connection's descriptor, address, id and functions, the newest first; none has no space behind the colon.
+        C{workers}: every connection's descriptor, address, id and functions, the newest first; none has no space behind the
+        colon.
         """
         worker = self.connect()
         worker.says("SET_CLIENT_ID the worker", "CAN_DO f", "CAN_DO g")
@@ -155,7 +156,10 @@ class CommandTests(CoreCase):
         C{maxqueue} without a function is incomplete; with one it is always OK.
         """
         self.assert_answers(
-            {"maxqueue": [f"{INCOMPLETE}maxqueue\r\n"], **{f"maxqueue f{more}": ["OK\r\n"] for more in ("", " 1", " x", " 1 2", " 1 2 3")}}
+            {
+                "maxqueue": [f"{INCOMPLETE}maxqueue\r\n"],
+                **{f"maxqueue f{more}": ["OK\r\n"] for more in ("", " 1", " x", " 1 2", " 1 2 3")},
+            }
         )
 
     def test_one_word_commands(self) -> None:
@@ -173,7 +177,10 @@ class CommandTests(CoreCase):
         Anything else is repeated as it was written, with no space before it.
         """
         self.assert_answers(
-            {line: [f"{UNKNOWN}{word}\r\n"] for line, word in (("help", "help"), ("Info 5", "Info"), ("", ""), (" ", ""), (" status", ""))}
+            {
+                line: [f"{UNKNOWN}{word}\r\n"]
+                for line, word in (("help", "help"), ("Info 5", "Info"), ("", ""), (" ", ""), (" status", ""))
+            }
         )
 
     def test_case_and_spaces(self) -> None:

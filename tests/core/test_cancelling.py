@@ -48,8 +48,8 @@ class CancelTests(CoreCase):
 
     def test_running(self) -> None:
         """
-        A running job is gone at once: its client hears nothing after the WORK_FAIL, and its worker, which is not told, gets no error for
-        what it still says.
+        A running job is gone at once: its client hears nothing after the WORK_FAIL, and its worker, which is not told, gets
+        no error for what it still says.
         """
         client, worker = self.connect(), self.worker("f")
         client.says("SUBMIT_JOB f|u|x")
@@ -117,7 +117,8 @@ class CancelTests(CoreCase):
 
     def test_being_stored(self) -> None:
         """
-        A job that is being stored is gone at once too; it is acknowledged, failed to those who joined it, and taken out of the store.
+        A job that is being stored is gone at once too; it is acknowledged, failed to those who joined it, and taken out of
+        the store.
         """
         store = FakeStore()
         self.serve(store)

@@ -14,7 +14,8 @@ class CoalescingTests(CoreCase):
 
     def test_queued(self) -> None:
         """
-        A second submission of a unique id gets the handle of the first; its workload and priority are dropped, and both get the result.
+        A second submission of a unique id gets the handle of the first; its workload and priority are dropped, and both get
+        the result.
         """
         client, other, worker = self.connect(), self.connect(), self.worker("f")
         self.assertEqual(client.says("SUBMIT_JOB_LOW f|u1|one"), ["JOB_CREATED H:1"])
@@ -181,7 +182,8 @@ class CoalescingTests(CoreCase):
 
     def test_foreground_joins_background_and_leaves(self) -> None:
         """
-        A background job stays one when a foreground client has joined it and gone: queued, running, and when its worker is lost.
+        A background job stays one when a foreground client has joined it and gone: queued, running, and when its worker is
+        lost.
         """
         first, second, worker = self.connect(), self.connect(), self.worker("f")
         self.connect().says("SUBMIT_JOB_BG f|u1|x")

@@ -86,8 +86,8 @@ class DrainTests(CoreCase):
 
     def test_everything_is_done_by_then(self) -> None:
         """
-        When it is over, the last job has left every table, the store has been told, and its client has its result: who stops the
-        server then loses nothing.
+        When it is over, the last job has left every table, the store has been told, and its client has its result: who
+        stops the server then loses nothing.
         """
         store = FakeStore()
         self.serve(store)
@@ -131,3 +131,32 @@ class DrainTests(CoreCase):
         worker.says("WORK_COMPLETE H:1|y")
         self.clock.advance()
         self.assertEqual(told, [1, 2])
+
+
+class StopTests(CoreCase):
+    """
+    L{JobServer.stop_timers}.
+    """
+
+    def test_no_timer_is_left(self) -> None:
+        """
+        Whatever the server was waiting for, none of its timers rings any more, and nobody hears of it.
+        """
+        client, asleep, slow = self.connect(), self.sleeper("f"), self.connect()
+        slow.says("CAN_DO_TIMEOUT g|1000")
+        client.says("SUBMIT_JOB_BG f||x", "SUBMIT_JOB g||x", f"SUBMIT_JOB_EPOCH f||{int(NOON) + 5}|x")
+        slow.says("GRAB_JOB")
+        self.assertEqual(asleep.hears(), ["NOOP"])
+        self.assertEqual(self.clock.pending(), 3)
+        self.server.stop_timers()
+        self.assertEqual(self.clock.pending(), 0)
+        slow.says("WORK_COMPLETE H:2|y")
+        self.assertEqual((client.hears(), asleep.hears()), (["WORK_COMPLETE H:2|y"], []))
+
+    def test_nothing_waits(self) -> None:
+        """
+        A server that waits for nothing may be stopped as well, also twice.
+        """
+        self.server.stop_timers()
+        self.server.stop_timers()
+        self.assertEqual(self.clock.pending(), 0)

@@ -39,8 +39,8 @@ class LimitTests(CoreCase):
 
     def test_forms(self) -> None:
         """
-        One number is for all priorities, three are for high, normal and low; what is missing of three, is 0, below 0 or no number
-        is no limit.
+        One number is for all priorities, three are for high, normal and low; what is missing of three, is 0, below 0 or no
+        number is no limit.
         """
         for arguments, rooms in (
             ("", [9, 9, 9]),

@@ -73,7 +73,8 @@ class MemoryTests(TestCase):
 
     def test_background(self) -> None:
         """
-        A background job without a unique id costs less than 400 bytes beyond its payload, though each came in a turn of its own.
+        A background job without a unique id costs less than 400 bytes beyond its payload, though each came in a turn of its
+        own.
         """
 
         def one(number: int) -> None:
@@ -87,9 +88,11 @@ class MemoryTests(TestCase):
         One with a unique id costs less than that, and what the unique id and its entry in a table take.
         """
         unique_id = 33 + 36 + 110
-        self.assertLess(
-            self.cost(lambda number: self.submit([(Type.SUBMIT_JOB_BG, b"reverse\0%036d\0%032d" % (number, number))])), LIMIT + unique_id
-        )
+
+        def one(number: int) -> None:
+            self.submit([(Type.SUBMIT_JOB_BG, b"reverse\0%036d\0%032d" % (number, number))])
+
+        self.assertLess(self.cost(one), LIMIT + unique_id)
 
     def test_replayed(self) -> None:
         """

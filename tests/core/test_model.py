@@ -39,7 +39,11 @@ some = st.integers(0, 99)
 """Which one, of as many as there are."""
 
 submissions = st.tuples(
-    st.sampled_from("ffg"), st.sampled_from(["", "-", "u", "u", "u2"]), st.sampled_from(["a", "b", ""]), st.sampled_from([1, 1, 0, 2]), st.booleans()
+    st.sampled_from("ffg"),
+    st.sampled_from(["", "-", "u", "u", "u2"]),
+    st.sampled_from(["a", "b", ""]),
+    st.sampled_from([1, 1, 0, 2]),
+    st.booleans(),
 )
 """Function, unique id, workload, priority, and whether in the background."""
 
@@ -49,7 +53,9 @@ class JobServerMachine(RuleBasedStateMachine):
     What may happen to a job server.
     """
 
-    @initialize(store=st.booleans(), wakeup=st.integers(0, 2), retries=st.sampled_from([0, 0, 1, 2]), seconds=st.sampled_from([0, 0, 2]))
+    @initialize(
+        store=st.booleans(), wakeup=st.integers(0, 2), retries=st.sampled_from([0, 0, 1, 2]), seconds=st.sampled_from([0, 0, 2])
+    )
     def start(self, store: bool, wakeup: int, retries: int, seconds: int) -> None:
         """
         A server, a client and two workers.
@@ -99,8 +105,8 @@ class JobServerMachine(RuleBasedStateMachine):
         A connection ends, and another one comes.
         """
         party = self.party(who)
-        if worker and self.model.order:
-            party = self.model.order[who % len(self.model.order)].worker or party
+        if worker and self.model.running:
+            party = self.model.running[who % len(self.model.running)].worker or party
         party.connection.hangs_up()
         self.model.leave(party)
         self.joins(functions, seconds)
@@ -188,13 +194,13 @@ class JobServerMachine(RuleBasedStateMachine):
         if was_awake and not party.waits and any(map(self.model.runnable, party.abilities)):
             assert party.noops == before + 1, "PRE_SLEEP with a job there, and no NOOP"
 
-    @precondition(lambda self: self.model.order)
-    @rule(which=some, kind=st.sampled_from(["WORK_STATUS", "WORK_DATA", "WORK_COMPLETE", "WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
+    @precondition(lambda self: self.model.running)
+    @rule(which=some, kind=st.sampled_from([*NOT_FOUND, "WORK_COMPLETE"]))
     def reports(self, which: int, kind: str) -> None:
         """
         A worker says something of a job that it has.
         """
-        work = self.model.order[which % len(self.model.order)]
+        work = self.model.running[which % len(self.model.running)]
         assert work.worker is not None
         self.result_of(work.worker, work.handle, kind)
 
@@ -223,8 +229,8 @@ class JobServerMachine(RuleBasedStateMachine):
         A job is cancelled, or was over.
         """
         handle = f"H:{1 + which % self.model.number}"
-        if running and self.model.order:
-            handle = self.model.order[which % len(self.model.order)].handle
+        if running and self.model.running:
+            handle = self.model.running[which % len(self.model.running)].handle
         work = self.model.works.get(handle)
         over = work is None or work.state == "over"
         if work is not None and not over:
@@ -280,8 +286,8 @@ class JobServerMachine(RuleBasedStateMachine):
     @rule()
     def nobody_is_forgotten(self) -> None:
         """
-        When --wakeup-delay has passed, of those who sleep and could do a job that waits somebody has been woken, or woken again; with
-        --worker-wakeup 0 everyone.
+        When --wakeup-delay has passed, of those who sleep and could do a job that waits somebody has been woken, or woken
+        again; with --worker-wakeup 0 everyone.
         """
         self.listen()
         waiting = [function for function in FUNCTIONS if self.model.runnable(function)]
@@ -312,8 +318,8 @@ class JobServerMachine(RuleBasedStateMachine):
 
     def listen(self) -> None:
         """
-        Every connection has heard what the model says, in order; NOOPs come to those alone who sleep, and what is said of a job comes
-        after its JOB_CREATED.
+        Every connection has heard what the model says, in order; NOOPs come to those alone who sleep, and what is said of a
+        job comes after its JOB_CREATED.
         """
         for party in self.model.parties:
             waited = party.waits
@@ -360,7 +366,8 @@ class JobServerMachine(RuleBasedStateMachine):
 
     def tables(self) -> None:
         """
-        Each job that is not over is in the server's tables once, in the state and at the place that the model says; nothing else is.
+        Each job that is not over is in the server's tables once, in the state and at the place that the model says; nothing
+        else is.
         """
         server, model = self.server, self.model
         alive = {work.handle.encode(): work for work in model.works.values() if work.state != "over"}
@@ -400,7 +407,7 @@ class JobServerMachine(RuleBasedStateMachine):
         assert self.admin.says("status\n") == [*status, ".\n"]
         assert self.admin.says("prioritystatus\n") == [*priorities, ".\n"]
         assert self.server.running == sum(work.state == "running" for work in self.model.works.values())
-        timed = [work.handle for work in self.model.order if work.deadline is not None]
+        timed = [work.handle for work in self.model.running if work.deadline is not None]
         assert sorted(job.handle.decode() for job in self.server._timeouts) == sorted(timed)
 
     def stored_jobs(self) -> None:
@@ -426,7 +433,7 @@ class JobServerMachine(RuleBasedStateMachine):
             self.model.grab(worker)
             self.says(worker, "GRAB_JOB_UNIQ")
             self.result_of(worker, worker.running[-1].handle, "WORK_COMPLETE")
-        for work in self.model.order:
+        for work in self.model.running:
             assert work.worker is not None
             self.result_of(work.worker, work.handle, "WORK_FAIL")
         self.listen()
@@ -461,7 +468,7 @@ class ModelTests(TestCase):
         run_state_machine_as_test(
             JobServerMachine,
             settings=settings(
-                max_examples=80,
+                max_examples=250,
                 stateful_step_count=50,
                 deadline=None,
                 print_blob=True,

@@ -23,7 +23,8 @@ class LayoutTests(TestCase):
 
     def test_handlers(self) -> None:
         """
-        Exactly the packets that clients and workers send are handled; SUBMIT_JOB_SCHED and ALL_YOURS are refused, as by gearmand.
+        Exactly the packets that clients and workers send are handled; SUBMIT_JOB_SCHED and ALL_YOURS are refused, as by
+        gearmand.
         """
         handled = {kind for kind in LAYOUTS if HANDLERS[kind] is not _unexpected}
         sent = {kind for kind, layout in LAYOUTS.items() if layout.sender != Sender.SERVER}

@@ -42,7 +42,8 @@ class RefusedTests(CoreCase):
 
     def test_end_of_the_stream(self) -> None:
         """
-        Where the stream cannot be trusted any more, the peer is told why, and its connection is closed; what came before is answered.
+        Where the stream cannot be trusted any more, the peer is told why, and its connection is closed; what came before is
+        answered.
         """
         for data, reply in (
             (b"\0XYZ" + bytes(8), "ERROR INVALID_MAGIC|Request magic expected"),
@@ -99,7 +100,8 @@ class RefusedTests(CoreCase):
             for arguments in ("", most):
                 client = self.connect()
                 self.assertEqual(
-                    client.says(f"{kind} {arguments}"), [f"ERROR INVALID_PACKET|{kind} has {wanted}: this packet ends before that"]
+                    client.says(f"{kind} {arguments}"),
+                    [f"ERROR INVALID_PACKET|{kind} has {wanted}: this packet ends before that"],
                 )
                 self.assertTrue(client.closed)
         self.assertEqual(self.server.jobs, {})

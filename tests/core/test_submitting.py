@@ -131,7 +131,8 @@ class SubmitTests(CoreCase):
         """
         SUBMIT_REDUCE_JOB has three arguments before its data, as documented, or four, as libgearman sends it.
         """
-        self.connect().says("SUBMIT_REDUCE_JOB f|u1|sum|abc", "SUBMIT_REDUCE_JOB f|u2|sum|1|abc", "SUBMIT_REDUCE_JOB f|u3|sum||a|c")
+        for arguments in ("u1|sum|abc", "u2|sum|1|abc", "u3|sum||a|c"):
+            self.connect().says(f"SUBMIT_REDUCE_JOB_BACKGROUND f|{arguments}")
         worker = self.worker("f")
         for number, workload in ((1, "abc"), (2, "abc"), (3, "a|c")):
             self.assertEqual(worker.says("GRAB_JOB_ALL"), [f"JOB_ASSIGN_ALL H:{number}|f|u{number}|sum|{workload}"])

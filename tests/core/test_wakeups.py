@@ -4,6 +4,8 @@ Waking workers: as few as may be, and none too few.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.core.case import CoreCase
 
 
@@ -153,7 +155,8 @@ class AbilityTests(CoreCase):
 
     def test_learned_by_one_who_was_woken(self) -> None:
         """
-        A worker that was woken for a job that another one took, and learns a function in place of grabbing, is woken for that one too.
+        A worker that was woken for a job that another one took, and learns a function in place of grabbing, is woken for
+        that one too.
         """
         self.connect().says("SUBMIT_JOB g||x")
         worker, other = self.sleeper("f"), self.worker("f")
@@ -200,7 +203,7 @@ class WorkerWakeupTests(CoreCase):
         self.assertLessEqual({len(messages) for messages in heard}, {0, 1})
         return [number for number, messages in enumerate(heard) if messages == ["NOOP"]]
 
-    def sleepers(self, number: int, **settings: object) -> None:
+    def sleepers(self, number: int, **settings: Any) -> None:
         """
         So many sleeping workers of C{f}.
         """
@@ -265,7 +268,8 @@ class WorkerWakeupTests(CoreCase):
 
     def test_does_not_come(self) -> None:
         """
-        While a job waits, more are woken each --wakeup-delay: first those who sleep, then those who were woken and did not come.
+        While a job waits, more are woken each --wakeup-delay: first those who sleep, then those who were woken and did not
+        come.
         """
         self.sleepers(3, worker_wakeup=1, wakeup_delay=2)
         self.client.says("SUBMIT_JOB f||x")

@@ -192,7 +192,12 @@ headers = st.builds(
     st.one_of(st.integers(0, 20), st.sampled_from([LIMIT, LIMIT + 1, 2**32 - 1])),
 )
 streams = st.lists(
-    st.one_of(st.binary(max_size=40), headers, st.just(b"x" * (MAX_LINE - 20)), messages.map(lambda packet: on_the_wire(*packet))),
+    st.one_of(
+        st.binary(max_size=40),
+        headers,
+        st.just(b"x" * (MAX_LINE - 20)),
+        messages.map(lambda packet: on_the_wire(*packet)),
+    ),
     max_size=8,
 ).map(b"".join)
 """Bytes that look like a stream here and there, and are anything elsewhere."""

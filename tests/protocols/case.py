@@ -11,7 +11,9 @@ or a line of text with its line end::
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 from collections import deque
 from pathlib import Path
 from typing import Any, Callable
@@ -213,6 +215,14 @@ class ServiceCase(TestCase):
         path = Path(self.mktemp()).absolute()
         path.mkdir()
         return path
+
+    def socket_path(self) -> Path:
+        """
+        Where a Unix socket can be made.  Its name may not be long, as those of trial's directories are.
+        """
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        return Path(directory) / "socket"
 
     def make(self, store: IQueueStore | None = None, **settings: Any) -> JobServerService:
         """
