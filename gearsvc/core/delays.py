@@ -33,6 +33,7 @@ class Delays:
         self._enqueue = enqueue
         self._flush = flush
         self._alarms: dict[FunctionQueue, Alarm] = {}
+        self._stopped = False
 
     def delay(self, job: Job) -> None:
         """
@@ -54,13 +55,15 @@ class Delays:
 
     def stop(self) -> None:
         """
-        Call back for no job any more.
+        Call back for no job any more, nor for those that the store is still
+        to commit.
         """
+        self._stopped = True
         for queue in list(self._alarms):
             self.forget(queue)
 
     def _set(self, queue: FunctionQueue) -> None:
-        if queue.delayed:
+        if queue.delayed and not self._stopped:
             seconds = min(max(queue.delayed[0][0] - self._clock.time(), 0.0), LONGEST_SLEEP)
             self._alarms[queue] = self._clock.call_later(seconds, self._ring, queue)
 

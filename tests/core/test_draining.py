@@ -160,3 +160,16 @@ class StopTests(CoreCase):
         self.server.stop_timers()
         self.server.stop_timers()
         self.assertEqual(self.clock.pending(), 0)
+
+    def test_stored_afterwards(self) -> None:
+        """
+        What the store commits after that, as the server flushes it, starts no timer either: not for a delayed job, not for a wake-up.
+        """
+        store = FakeStore()
+        self.serve(store)
+        client, asleep = self.connect(), self.sleeper("f")
+        client.says(f"SUBMIT_JOB_EPOCH f||{int(NOON) + 5}|x", "SUBMIT_JOB_BG f||x")
+        self.server.stop_timers()
+        store.answers()
+        self.assertEqual(client.hears(), ["JOB_CREATED H:1", "JOB_CREATED H:2"])
+        self.assertEqual((self.clock.pending(), asleep.hears()), (0, []))
