@@ -159,6 +159,13 @@ class IPeer(Interface):
         Close the connection once everything transmitted has been sent.
         """
 
+    def overflow(waiting: int) -> None:
+        """
+        End the connection at once: it does not take what it is sent.
+
+        @param waiting: how many bytes wait for it.
+        """
+
 
 class IJobObserver(Interface):
     """

@@ -529,10 +529,11 @@ class JobServer(Switchboard):
         End a job: its clients get WORK_FAIL and nothing after it; what its
         worker still sends of it is dropped.
 
-        @return: whether there was such a job.
+        @return: whether there was such a job.  One that is being stored is
+            not there yet: nobody has been told its handle.
         """
         job = self.jobs.get(handle)
-        if job is None:
+        if job is None or job.state == STORING:
             return False
         self._cancel(job, "cancel")
         return True
@@ -551,9 +552,10 @@ class JobServer(Switchboard):
             queue = next((found for key, found in self.functions.items() if key.lower() == folded), None)
         if queue is None:
             return "function not found"
-        if queue.workers or queue.running:
+        jobs = [job for job in self.jobs.values() if job.queue is queue]
+        if queue.workers or queue.running or any(job.state == STORING for job in jobs):
             return "there are still connected workers or executing clients"
-        for job in [job for job in self.jobs.values() if job.queue is queue]:
+        for job in jobs:
             self._cancel(job, "drop")
         self._delays.forget(queue)
         del self.functions[queue.name]

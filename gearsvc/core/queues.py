@@ -4,7 +4,7 @@ The queue of one function: its waiting jobs, its delayed ones, its workers.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ class FunctionQueue:
         self.by_unique: dict[bytes, Job] = {}
         self.by_workload: dict[bytes, Job] = {}
         self.workers: dict[Session, float] = {}
-        self.sleepers: dict[Session, None] = {}
+        self.sleepers: OrderedDict[Session, None] = OrderedDict()
         # How many dead jobs are in each line, and (last) among the delayed.
         self._dead = [0, 0, 0, 0]
         self._number = 0

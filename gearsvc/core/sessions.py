@@ -72,11 +72,14 @@ class Session:
         "out",
         "held",
         "_dirty",
+        "_held_size",
+        "_limit",
         "_settled",
     )
 
-    def __init__(self, peer: IPeer, exceptions: bool, dirty: list[Session]) -> None:
+    def __init__(self, peer: IPeer, exceptions: bool, dirty: list[Session], max_output: int) -> None:
         """
+        @param max_output: how many bytes may be held back.
         @param dirty: where the session puts itself when it has something to
             transmit at the end of the turn.
         """
@@ -91,6 +94,8 @@ class Session:
         self.out: list[bytes] = []
         self.held: deque[bytes | Job | Iterator[bytes]] | None = None
         self._dirty = dirty
+        self._held_size = 0
+        self._limit = max_output
         self._settled: dict[bytes, None] = {}
 
     def send(self, packet: bytes) -> None:
@@ -98,12 +103,26 @@ class Session:
         Send bytes after all that was sent before.
         """
         if self.held is not None:
-            self.held.append(packet)
+            self._hold_back(packet)
             return
         out = self.out
         if not out:
             self._dirty.append(self)
         out.append(packet)
+
+    def _hold_back(self, packet: bytes) -> None:
+        """
+        Send bytes later, unless there is too much of that already: then the
+        connection ends.
+        """
+        assert self.held is not None
+        if self._held_size > self._limit:
+            waiting, self._held_size = self._held_size, 0
+            self.held.clear()
+            self.peer.overflow(waiting)
+            return
+        self.held.append(packet)
+        self._held_size += len(packet)
 
     def hold(self, job: Job) -> None:
         """
@@ -126,7 +145,9 @@ class Session:
         Answer those who wait for jobs that could not be stored.
         """
         if self.held is not None:
-            self.held = deque(packet if isinstance(entry, Job) and entry in jobs else entry for entry in self.held)
+            answers = deque(packet if isinstance(entry, Job) and entry in jobs else entry for entry in self.held)
+            self._held_size = sum(len(entry) for entry in answers if isinstance(entry, bytes))
+            self.held = answers
 
     def release(self) -> bool:
         """
@@ -141,6 +162,7 @@ class Session:
         while held:
             entry = held[0]
             if isinstance(entry, bytes):
+                self._held_size -= len(entry)
                 self.send(entry)
             elif isinstance(entry, Job):
                 if entry.stored == PENDING:

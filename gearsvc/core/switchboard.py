@@ -56,7 +56,7 @@ class Switchboard:
         """
         Let a peer in.
         """
-        session = Session(peer, self.settings.exceptions, self._dirty)
+        session = Session(peer, self.settings.exceptions, self._dirty, self.settings.max_output)
         self.sessions[session] = None
         return session
 

@@ -60,8 +60,7 @@ class Wakeups:
         if sleepers:
             wanted = self._wakeup or len(sleepers)
             while sleepers and wanted:
-                session = next(iter(sleepers))
-                del sleepers[session]
+                session, _ = sleepers.popitem(last=False)
                 if session.wakefulness == ASLEEP:
                     session.wakefulness = WOKEN
                     session.send(_NOOP)

@@ -257,6 +257,17 @@ class GearmanProtocol(Protocol):
         self.pause_reading()
         self.transport.abortConnection()
 
+    def overflow(self, waiting: int) -> None:
+        """
+        End the connection at once, with a line in the log.  See L{IPeer}.
+        """
+        if self._finished:
+            return
+        self.factory.overflowed(self, waiting)
+        self._backlog.clear()
+        self._waiting = 0
+        self.abort()
+
     # What waits for the peer to read
 
     def _wait(self, chunks: list[bytes]) -> None:
@@ -264,10 +275,7 @@ class GearmanProtocol(Protocol):
         if self._finished or not transport.connected:
             return
         if self._waiting > self._max_output:
-            self.factory.overflowed(self, self._waiting)
-            self._backlog.clear()
-            self._waiting = 0
-            self.abort()
+            self.overflow(self._waiting)
             return
         self._backlog.extend(chunks)
         self._waiting += sum(map(len, chunks))

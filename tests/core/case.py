@@ -181,6 +181,7 @@ class Connection:
     @ivar session: what the server knows of it.
     @ivar congested: whether its peer has stopped reading.
     @ivar closed: whether the server has closed it.
+    @ivar overflowed: with how many bytes waiting the server has ended it.
     @ivar writes: how many times the server has transmitted something.
     """
 
@@ -190,6 +191,7 @@ class Connection:
         self.congested = False
         self.closed = False
         self.writes = 0
+        self.overflowed = 0
         self.server = server
         self._requests = PacketDecoder(server.settings.max_packet)
         self._responses = PacketDecoder(magic=RESPONSE)
@@ -211,6 +213,13 @@ class Connection:
         See L{IPeer.close}.
         """
         self.closed = True
+
+    def overflow(self, waiting: int) -> None:
+        """
+        See L{IPeer.overflow}.
+        """
+        self.overflowed = waiting
+        self.server.disconnect(self.session)
 
     def says(self, *messages: str) -> list[str]:
         """

@@ -352,6 +352,24 @@ class LongListTests(CoreCase):
         self.server.drained(self.admin.session)
         self.assertEqual(len(self.all_of_it()), self.many + 1)
 
+    def test_overflow(self) -> None:
+        """
+        A peer that does not read a list, and for which more than C{--max-output} comes behind it, loses its connection.
+        """
+        self.serve(max_output=1000)
+        client, worker = self.connect(), self.worker("f")
+        handle = client.says("SUBMIT_JOB f||x")[0].split()[1]
+        worker.says("GRAB_JOB")
+        client.congested = True
+        client.says("show jobs\n")
+        for sent in range(1, 100):
+            worker.says(f"WORK_DATA {handle}|{'x' * 100}")
+            if client.overflowed:
+                break
+        self.assertEqual((client.overflowed > 1000, sent < 15), (True, True))
+        self.assertNotIn(client.session, self.server.sessions)
+        self.assertEqual(worker.says(f"WORK_COMPLETE {handle}|", "GRAB_JOB"), ["NO_JOB"])
+
     def test_hangs_up(self) -> None:
         """
         A peer that goes in the midst of it leaves nothing behind.

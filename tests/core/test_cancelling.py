@@ -117,22 +117,25 @@ class CancelTests(CoreCase):
 
     def test_being_stored(self) -> None:
         """
-        A job that is being stored is gone at once too; it is acknowledged, failed to those who joined it, and taken out of
-        the store.
+        A job that is being stored is not there to be cancelled: nobody was told its handle, and who waits for it may yet
+        hear that it could not be stored.
         """
         store = FakeStore()
         self.serve(store)
         client, other = self.connect(), self.connect()
         client.says("SUBMIT_JOB_BG f|u|x")
         other.says("SUBMIT_JOB f|u|x")
-        self.assertEqual(self.connect().says("cancel job H:1\n"), ["OK\r\n"])
-        self.assertEqual(self.server.jobs, {})
-        self.assertEqual((client.hears(), other.hears()), ([], []))
+        self.assertEqual(self.connect().says("cancel job H:1\n"), ["ERR UNKNOWN_JOB\r\n"])
+        store.answers("the disk is full")
+        refused = ["ERROR QUEUE_ERROR|the disk is full"]
+        self.assertEqual((client.hears(), other.hears()), (refused, refused))
+        client.says("SUBMIT_JOB_BG f|u|x")
+        other.says("SUBMIT_JOB f|u|x")
         store.answers()
-        self.assertEqual(client.hears(), ["JOB_CREATED H:1"])
-        self.assertEqual(other.hears(), ["JOB_CREATED H:1", "WORK_FAIL H:1"])
-        self.assertEqual((store.calls, store.rows), (["add H:1", "remove H:1"], set()))
-        self.assertEqual(self.worker("f").says("GRAB_JOB"), ["NO_JOB"])
+        self.assertEqual(self.connect().says("cancel job H:2\n"), ["OK\r\n"])
+        self.assertEqual(client.hears(), ["JOB_CREATED H:2"])
+        self.assertEqual(other.hears(), ["JOB_CREATED H:2", "WORK_FAIL H:2"])
+        self.assertEqual(store.rows, set())
         self.assert_nothing_left()
 
     def test_stored(self) -> None:
@@ -192,7 +195,7 @@ class DropTests(CoreCase):
 
     def test_stored_jobs(self) -> None:
         """
-        They go from the store too, and one that is being stored does not come back.
+        They go from the store too; a function of which a job is being stored is not dropped.
         """
         store = FakeStore()
         self.serve(store)
@@ -200,8 +203,11 @@ class DropTests(CoreCase):
         client.says("SUBMIT_JOB_BG f||x")
         store.answers()
         client.says("SUBMIT_JOB_BG f||x")
-        self.assertEqual(self.connect().says("drop function f\n"), ["OK\r\n"])
+        self.assertEqual(
+            self.connect().says("drop function f\n"), ["ERR there are still connected workers or executing clients\r\n"]
+        )
         store.answers()
+        self.assertEqual(self.connect().says("drop function f\n"), ["OK\r\n"])
         self.assertEqual(store.rows, set())
         self.assertEqual(self.status(), [])
         self.assert_nothing_left()

@@ -232,7 +232,7 @@ class JobServerMachine(RuleBasedStateMachine):
         if running and self.model.running:
             handle = self.model.running[which % len(self.model.running)].handle
         work = self.model.works.get(handle)
-        over = work is None or work.state == "over"
+        over = work is None or work.state in ("over", "storing")
         if work is not None and not over:
             self.model.cancel(work)
         assert self.admin.says(f"cancel job {handle}\n") == ["ERR UNKNOWN_JOB\r\n" if over else "OK\r\n"]
@@ -246,7 +246,7 @@ class JobServerMachine(RuleBasedStateMachine):
         if function not in self.model.known:
             reply = "ERR function not found\r\n"
         elif any(function in party.abilities for party in self.model.parties) or any(
-            work.state == "running" for work in self.model.of(function)
+            work.state in ("running", "storing") for work in self.model.of(function)
         ):
             reply = "ERR there are still connected workers or executing clients\r\n"
         else:
