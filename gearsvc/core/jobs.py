@@ -12,7 +12,7 @@ stored stands in one class and what is not in the other.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gearsvc.core.queues import FunctionQueue
@@ -66,7 +66,6 @@ class JobRecord:
 
     @ivar handle: the job's handle, unique over restarts; C{b""} in a record
         that a store replays from a table in which gearmand kept no handle.
-    @ivar function: the function's name, any bytes.
     @ivar unique: the unique id as the client gave it: C{b""} is none, C{b"-"}
         asks for coalescing by workload; at most 64 bytes.
     @ivar priority: 0 high, 1 normal, 2 low (L{Priority}).
@@ -80,7 +79,7 @@ class JobRecord:
         is kept (set by the store in a replay; opaque to everyone else).
     """
 
-    __slots__ = ("handle", "function", "unique", "priority", "workload", "run_at", "reducer", "attempts", "submitted", "key")
+    __slots__ = ("handle", "_function", "unique", "priority", "workload", "run_at", "reducer", "attempts", "submitted", "key")
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class JobRecord:
         key: object = None,
     ) -> None:
         self.handle = handle
-        self.function = function
+        self._function: Any = function
         self.unique = unique
         self.priority = priority
         self.workload = workload
@@ -106,6 +105,14 @@ class JobRecord:
         self.submitted = submitted
         self.key = key
 
+    @property
+    def function(self) -> bytes:
+        """
+        The function's name.
+        """
+        name: bytes = self._function
+        return name
+
     def __repr__(self) -> str:
         """
         The job without its workload, which has no place in a log.
@@ -113,40 +120,42 @@ class JobRecord:
         return f"<{type(self).__name__} {self.handle.decode('utf-8', 'backslashreplace')} of {self.function!r}>"
 
 
-class Stored(IntEnum):
+class Kept(IntEnum):
     """
-    What the store has of a job.
+    For whom a job is kept, and where.
     """
 
-    NO = 0
-    """Nothing: a foreground job, or there is no store."""
+    FOR_CLIENTS = 0
+    """In the foreground: only as long as somebody waits for it."""
 
-    PENDING = 1
-    """It was given to the store, which has not answered."""
+    IN_MEMORY = 1
+    """In the background, where there is no store."""
 
-    YES = 2
-    """It is committed."""
+    PENDING = 2
+    """In the background: it was given to the store, which has not answered."""
+
+    STORED = 3
+    """In the background: the store has committed it."""
 
 
-NOT_STORED, PENDING, IS_STORED = map(int, Stored)
+FOR_CLIENTS, IN_MEMORY, PENDING, STORED = map(int, Kept)
 
 
 class Job(JobRecord):
     """
     A job that lives.
 
-    @ivar queue: the queue of its function.
     @ivar state: where it is in its life (L{State}).
-    @ivar background: whether it goes on though nobody waits for it.
-    @ivar stored: what the store has of it (L{Stored}).
+    @ivar kept: for whom it is kept, and where (L{Kept}).
     @ivar clients: the sessions that wait for it, in the order in which they
         joined; one that submitted it twice is there twice.
     @ivar worker: the session that runs it, while it is running.
-    @ivar progress: numerator and denominator of the last WORK_STATUS, as the
-        worker wrote them, or C{None}.
     """
 
-    __slots__ = ("queue", "state", "background", "stored", "clients", "worker", "progress")
+    # Two more would cost 16 bytes of each of a million jobs; so what can be
+    # found elsewhere is: the function's name in its queue (which takes the
+    # name's place), the progress with the worker.
+    __slots__ = ("state", "kept", "clients", "worker")
 
     def __init__(
         self,
@@ -155,7 +164,7 @@ class Job(JobRecord):
         unique: bytes,
         priority: int,
         workload: bytes,
-        background: bool,
+        kept: int,
         submitted: float,
         run_at: int = 0,
         reducer: bytes | None = None,
@@ -165,7 +174,7 @@ class Job(JobRecord):
         # Every field of the record is set here and not by JobRecord.__init__:
         # this runs once for each job that is submitted.
         self.handle = handle
-        self.function = queue.name
+        self._function = queue
         self.unique = unique
         self.priority = priority
         self.workload = workload
@@ -174,10 +183,38 @@ class Job(JobRecord):
         self.attempts = attempts
         self.submitted = submitted
         self.key = key
-        self.queue = queue
         self.state = QUEUED
-        self.background = background
-        self.stored = NOT_STORED
+        self.kept = kept
         self.clients: tuple[Session, ...] = ()
         self.worker: Session | None = None
-        self.progress: tuple[bytes, bytes] | None = None
+
+    @property
+    def queue(self) -> FunctionQueue:
+        """
+        The queue of its function.
+        """
+        queue: FunctionQueue = self._function
+        return queue
+
+    @property
+    def function(self) -> bytes:
+        """
+        The function's name.
+        """
+        name: bytes = self._function.name
+        return name
+
+    @property
+    def background(self) -> bool:
+        """
+        Whether it goes on though nobody waits for it.
+        """
+        return self.kept != FOR_CLIENTS
+
+    @property
+    def progress(self) -> tuple[bytes, bytes] | None:
+        """
+        Numerator and denominator of the last WORK_STATUS, as the worker wrote
+        them, while it is running; or C{None}.
+        """
+        return self.worker.running.get(self) if self.worker is not None else None

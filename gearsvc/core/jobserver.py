@@ -22,7 +22,19 @@ from typing import TYPE_CHECKING, Callable, Protocol, Sequence
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Alarm, Clock
 from gearsvc.core.delays import Delays
-from gearsvc.core.jobs import FINISHED, IS_STORED, NOT_STORED, PENDING, QUEUED, RUNNING, STORING, Job, JobRecord, Priority
+from gearsvc.core.jobs import (
+    FINISHED,
+    FOR_CLIENTS,
+    IN_MEMORY,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    STORED,
+    STORING,
+    Job,
+    JobRecord,
+    Priority,
+)
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
 from gearsvc.core.sessions import AWAKE, Session, job_created
@@ -167,7 +179,7 @@ class JobServer(Switchboard):
             return
         self._number += 1
         handle = b"%b%d" % (self._prefix, self._number)
-        job = Job(handle, queue, unique, priority, workload, background, self.now(), run_at, reducer)
+        job = Job(handle, queue, unique, priority, workload, IN_MEMORY if background else FOR_CLIENTS, self.now(), run_at, reducer)
         queue.total += 1
         self.jobs[handle] = job
         if unique:
@@ -197,12 +209,12 @@ class JobServer(Switchboard):
             if job.state == STORING:
                 self.hold(session, job)
                 return
-        elif not job.background:
-            job.background = True
+        elif job.kept == FOR_CLIENTS:
+            job.kept = IN_MEMORY
             if self.store is not None:
                 self._keep(session, job)
                 return
-        elif job.stored == PENDING:
+        elif job.kept == PENDING:
             self.hold(session, job)
             return
         session.send(job_created(job.handle))
@@ -211,7 +223,7 @@ class JobServer(Switchboard):
         """
         Have a job stored; the session hears of it when it is.
         """
-        job.stored = PENDING
+        job.kept = PENDING
         self.hold(session, job)
         assert self.store is not None
         self.store.add(job)
@@ -226,7 +238,7 @@ class JobServer(Switchboard):
         if failure is None:
             for job in jobs:
                 assert isinstance(job, Job)
-                job.stored = IS_STORED
+                job.kept = STORED
                 if job.state == STORING:
                     self._enqueue(job)
         else:
@@ -246,8 +258,7 @@ class JobServer(Switchboard):
             session.refuse(refused, packet)
         for job in jobs:
             assert isinstance(job, Job)
-            job.stored = NOT_STORED
-            job.background = False
+            job.kept = FOR_CLIENTS
             if job.state == STORING:
                 self._end(job)
                 if self.observers:
@@ -260,7 +271,11 @@ class JobServer(Switchboard):
         Queue jobs that the store kept, in their order, each with its handle; a
         record without one is given one.
         """
+        submitted = 0.0
         for record in records:
+            # Jobs that came in one turn have one time, and one float, here as well.
+            if record.submitted != submitted:
+                submitted = record.submitted
             queue = self.functions.get(record.function) or self.create_function(record.function)
             if not record.handle or record.handle in self.jobs:
                 self._number += 1
@@ -276,14 +291,13 @@ class JobServer(Switchboard):
                 # gearmand's tables may hold any number.
                 record.priority if record.priority in (0, 1, 2) else Priority.NORMAL,
                 record.workload,
-                True,
-                record.submitted,
+                STORED,
+                submitted,
                 record.run_at,
                 record.reducer,
                 record.attempts,
                 record.key,
             )
-            job.stored = IS_STORED
             queue.total += 1
             self.jobs[job.handle] = job
             if job.unique:
@@ -431,7 +445,6 @@ class JobServer(Switchboard):
         """
         self._take_back(job)
         job.attempts += 1
-        job.progress = None
         queue = job.queue
         job.state = QUEUED
         queue.lines[job.priority].appendleft(job)
@@ -443,7 +456,7 @@ class JobServer(Switchboard):
             if self.observers:
                 self._tell("job_failed", job, "attempts")
             return
-        if job.stored:
+        if job.kept >= PENDING:
             assert self.store is not None
             self.store.update(job)
         if self.observers:
@@ -493,7 +506,7 @@ class JobServer(Switchboard):
             for client in job.clients:
                 client.awaited.pop(job, None)
             job.clients = ()
-        if job.stored:
+        if job.kept >= PENDING:
             assert self.store is not None
             self.store.remove(job)
 
@@ -502,7 +515,7 @@ class JobServer(Switchboard):
         Let go of a foreground job that waits though nobody waits for it.  (One
         that runs goes on: its worker can't be stopped.)
         """
-        if job.background or job.clients or job.state == RUNNING:
+        if job.kept or job.clients or job.state == RUNNING:
             return False
         self._end(job)
         if self.observers:

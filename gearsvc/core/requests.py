@@ -110,9 +110,8 @@ def _reduce_submitter(kind: Type, background: bool) -> Handler:
 
 
 def _progress(job: Job) -> tuple[bytes, bytes]:
-    if job.progress is None:
-        return b"0", b"0"
-    return _count(job.progress[0]), _count(job.progress[1])
+    numerator, denominator = job.progress or (b"0", b"0")
+    return _count(numerator), _count(denominator)
 
 
 def _get_status(server: JobServer, session: Session, body: bytes) -> None:
@@ -276,7 +275,7 @@ def _work_status(server: JobServer, session: Session, body: bytes) -> None:
         if not session.is_settled(handle, False):
             session.send(_NO_RESULT_JOB)
         return
-    job.progress = (numerator, denominator)
+    session.running[job] = (numerator, denominator)
     _forward(job, Type.WORK_STATUS, body)
     server.progressed(job)
 

@@ -53,7 +53,8 @@ class Session:
         seconds that a job may take (0 is any time), in the order in which it
         grabs from them.
     @ivar wakefulness: L{AWAKE}, L{ASLEEP} or L{WOKEN}.
-    @ivar running: the jobs that it has grabbed, in that order.
+    @ivar running: the jobs that it has grabbed, in that order, with what it
+        said last of their progress (L{Job.progress}).
     @ivar awaited: the jobs whose results it waits for.
     @ivar exceptions: whether it asked for WORK_EXCEPTION packets.
     @ivar client_id: what it calls itself.
@@ -86,7 +87,7 @@ class Session:
         self.peer = peer
         self.abilities: dict[FunctionQueue, float] = {}
         self.wakefulness = AWAKE
-        self.running: dict[Job, None] = {}
+        self.running: dict[Job, tuple[bytes, bytes] | None] = {}
         self.awaited: dict[Job, None] = {}
         self.exceptions = exceptions
         self.client_id = b"-"
@@ -165,7 +166,7 @@ class Session:
                 self._held_size -= len(entry)
                 self.send(entry)
             elif isinstance(entry, Job):
-                if entry.stored == PENDING:
+                if entry.kept == PENDING:
                     break
                 self.send(job_created(entry.handle))
             else:

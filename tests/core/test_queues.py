@@ -224,6 +224,7 @@ class JobTests(TestCase):
         job = Job(b"H:1", queue, b"u", 2, b"x", True, 1.5, 7, b"r", 3, "key")
         record = JobRecord(b"H:1", b"f", b"u", 2, b"x", 7, b"r", 3, 1.5, "key")
         for field in JobRecord.__slots__:
-            self.assertEqual(getattr(job, field), getattr(record, field), field)
+            name = field.lstrip("_")
+            self.assertEqual(getattr(job, name), getattr(record, name), name)
         for field in Job.__slots__:
             getattr(job, field)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gearsvc.core.jobs import JobRecord, Stored
+from gearsvc.core.jobs import JobRecord, Kept
 from tests.core.case import NOON, StoreCase
 
 
@@ -37,7 +37,7 @@ class ReplayTests(StoreCase):
         self.replay(self.record("H:7", "a|b", "u", 2, reducer=b"r", attempts=3, submitted=5.5, key=key))
         job = self.server.jobs[b"H:7"]
         self.assertEqual((job.priority, job.attempts, job.submitted, job.key, job.background), (2, 3, 5.5, key, True))
-        self.assertEqual(job.stored, Stored.YES)
+        self.assertEqual(job.kept, Kept.STORED)
         self.assertEqual(self.connect().says("prioritystatus\n"), ["f\t0\t0\t1\t0\n", ".\n"])
         self.assertEqual(self.worker("f").says("GRAB_JOB_ALL"), ["JOB_ASSIGN_ALL H:7|f|u|r|a|b"])
 
