@@ -315,7 +315,7 @@ class LoadTests(SynchronousTestCase):
         self.refused("[a]\nport = 1\n[b]\nport = 2\n", "section [b]", "line 4", "twice")
         self.refused("[a]\nport = 1\nport = 2\n", "section [a]", "line 3", "twice")
         self.refused("[a]\n[a]\n", "section [a]", "line 2", "twice")
-        self.refused("[a]\nport\n", "line 2", "'port'", "key = value")
+        self.refused("[a]\nport\n", "line 2", "port", "key = value")
         self.refused("[a]\nport =\nbacklog = 2\n", "section [a]", "line 2", "no value")
         self.refused("[a]\nbacklog = 1\n  2\n", "section [a]", "line 2", "backlog")
         self.refused("[a]\n= 1\n", "line 2")

@@ -431,15 +431,18 @@ class StartFailureTests(CommandCase):
         """
         return self.run_command(*TWISTD, "--logfile=t.log", "--pidfile=t.pid", "gearman", *words)
 
-    def assert_no_traceback(self) -> str:
+    def assert_no_traceback(self, reason: str = "") -> str:
         """
         Wait for the daemon to end, and hold that its log shows no traceback.
 
+        @param reason: what the log will say.
         @return: the log.
         """
-        # The daemon tells its parent first, and cleans up then.
-        wait_until(lambda: not (self.directory / "t.pid").exists(), "the daemon is still there")
-        log = (self.directory / "t.log").read_text()
+        path = self.directory / "t.log"
+        # The daemon tells its parent first, and cleans up then; the last it does is to write the log.
+        wait_until(lambda: not (self.directory / "t.pid").exists(), "the daemon ends")
+        wait_until(lambda: reason in path.read_text(), f"the log says: {reason}")
+        log = path.read_text()
         self.assertNotIn("Traceback", log)
         return log
 
@@ -463,7 +466,7 @@ class StartFailureTests(CommandCase):
         result = self.twistd_daemon(self.at)
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"cannot listen on port {self.port}", result.stderr)
-        self.assertEqual(self.assert_no_traceback().count("cannot listen"), 1)
+        self.assertEqual(self.assert_no_traceback("cannot listen").count("cannot listen"), 1)
 
     def test_missing_directory(self) -> None:
         """
@@ -481,7 +484,7 @@ class StartFailureTests(CommandCase):
         result = self.twistd_daemon(self.at, "-q", "sqlite", "--libsqlite3-db", "nosuch/q.db")
         self.assertEqual(result.returncode, 1)
         self.assertIn("nosuch/q.db", result.stderr)
-        self.assertEqual(self.assert_no_traceback().count("nosuch/q.db"), 1)
+        self.assertEqual(self.assert_no_traceback("nosuch/q.db").count("nosuch/q.db"), 1)
 
     def test_daemon(self) -> None:
         """

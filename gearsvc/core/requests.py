@@ -242,17 +242,24 @@ def _forward(job: Job, kind: Type, body: bytes) -> None:
             client.send(body)
 
 
+def _split(body: bytes) -> tuple[bytes, bytes]:
+    """
+    Take the handle from what a worker says of a job.  Perl's worker sends an
+    empty or false result as the bare handle: it is given the NUL it lacks.
+
+    @return: the handle, and the body to forward.
+    """
+    end = body.find(b"\0")
+    return (body[:end], body) if end >= 0 else (body, body + b"\0")
+
+
 def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
     """
     WORK_COMPLETE, WORK_DATA and WORK_WARNING: a handle, and data to forward.
     """
 
     def result(server: JobServer, session: Session, body: bytes) -> None:
-        end = body.find(b"\0")
-        if end < 0:  # Perl's worker sends an empty or false result as the bare handle.
-            end = len(body)
-            body += b"\0"
-        handle = body[:end]
+        handle, body = _split(body)
         job = server.jobs.get(handle)
         if job is None or job.worker is not session:
             if not session.is_settled(handle, final):
@@ -301,11 +308,7 @@ def _work_exception(server: JobServer, session: Session, body: bytes) -> None:
     libraries send after it is no error: gearmand's trailing NUL and its
     JOB_NOT_FOUND kill Perl's client and worker.
     """
-    end = body.find(b"\0")
-    if end < 0:
-        end = len(body)
-        body += b"\0"
-    handle = body[:end]
+    handle, body = _split(body)
     job = server.jobs.get(handle)
     if job is None or job.worker is not session:
         if not session.is_settled(handle, False):

@@ -280,4 +280,6 @@ class WorkerTests(PhpTestCase):
         release.touch()
         self.start_worker()
         code, output, _ = client.finish()
-        self.assertEqual((code, output.count(b"40% Complete\n"), output.count(b"released")), (0, 2, 1))
+        self.assertEqual((code, output.count(b"released")), (0, 1))
+        # The first worker may have been killed before it said how far it was.
+        self.assertIn(output.count(b"40% Complete\n"), (1, 2))
