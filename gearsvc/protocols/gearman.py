@@ -158,8 +158,8 @@ class GearmanProtocol(Protocol):
             if self.factory.log_packets:
                 self.factory.show(self, packets)
             self._server.receive(self.session, packets)
-            if packets[-1][0] in UNANSWERED and self._acknowledges:
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # type: ignore[union-attr]
+            if packets[-1][0] in UNANSWERED and self._acknowledges and self._socket is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if decoder.failure is not None and not self.session.closed:
             self._server.fail(self.session, decoder.failure)
         held = self.session.held
@@ -292,16 +292,13 @@ class GearmanProtocol(Protocol):
         """
         transport = self.transport
         if self._backlog:
-            piece = self._backlog.popleft()
-            while self._backlog and len(piece) + len(self._backlog[0]) <= _PIECE:
-                small = [piece]
-                size = len(piece)
-                while self._backlog and size + len(self._backlog[0]) <= _PIECE:
-                    small.append(self._backlog.popleft())
-                    size += len(small[-1])
-                piece = b"".join(small)
-            self._waiting -= len(piece)
-            transport.write(piece)
+            chunks = [self._backlog.popleft()]
+            size = len(chunks[0])
+            while self._backlog and size + len(self._backlog[0]) <= _PIECE:
+                chunks.append(self._backlog.popleft())
+                size += len(chunks[-1])
+            self._waiting -= size
+            transport.write(b"".join(chunks))
             return
         self._pulling = False
         transport.unregisterProducer()
