@@ -35,7 +35,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from gearsvc.options import (
-    HANDLE_PREFIX_LIMIT as HANDLE_PREFIX_LIMIT,
     LEVELS,
     Option as Option,
     SettingsError as SettingsError,

@@ -29,8 +29,6 @@ from gearsvc.logs import Logger, is_on_stderr, set_verbosity
 from gearsvc.options import SettingsError
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from gearsvc.service import JobServerService
 
 log = Logger(__name__)

@@ -4,7 +4,6 @@ C{gearsvc serve}: the server with gearmand's command line, log and pid file.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence

@@ -133,3 +133,13 @@ class CommandCase(SynchronousTestCase):
         self.assertEqual(len(text.splitlines()), 1, text)
         for part in parts:
             self.assertIn(part, text)
+
+    def end_of(self, process: subprocess.Popen[str]) -> str:
+        """
+        Wait for a process to end with status 0.
+
+        @return: its output.
+        """
+        output = process.communicate(timeout=PATIENCE)[0]
+        self.assertEqual(process.returncode, 0, output)
+        return output

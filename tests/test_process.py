@@ -323,16 +323,6 @@ class SignalTests(CommandCase):
         self.assertEqual(kind, JOB_ASSIGN)
         return worker, body.split(b"\0")[0]
 
-    def end_of(self, process: subprocess.Popen[str]) -> str:
-        """
-        Wait for the process to end with status 0.
-
-        @return: its output.
-        """
-        output = process.communicate(timeout=PATIENCE)[0]
-        self.assertEqual(process.returncode, 0, output)
-        return output
-
     def test_sigterm_and_sigint(self) -> None:
         """
         Either ends the server with status 0, whatever it is doing.

@@ -7,27 +7,16 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-import subprocess
 from pathlib import Path
 
 from tests.commands import SERVE, CommandCase
-from tests.running import HOST, PATIENCE, wait_until
+from tests.running import HOST, wait_until
 
 
 class ServeTests(CommandCase):
     """
     The server in the foreground.
     """
-
-    def end_of(self, process: subprocess.Popen[str]) -> str:
-        """
-        Wait for the process to end with status 0.
-
-        @return: its output.
-        """
-        output = process.communicate(timeout=PATIENCE)[0]
-        self.assertEqual(process.returncode, 0, output)
-        return output
 
     def test_errors(self) -> None:
         """

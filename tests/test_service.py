@@ -25,7 +25,7 @@ from gearsvc.service import JobServerService, ReactorClock, listening_sockets
 from gearsvc.stores.memory import MemoryStore
 from gearsvc.testing import record
 from tests.core.case import Recorder
-from tests.protocols.case import LOOPBACK, HungUp, Peer, ServiceCase
+from tests.protocols.case import LOOPBACK, Peer, ServiceCase
 from tests.running import free_port
 
 

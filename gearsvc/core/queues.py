@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from gearsvc.core.jobs import DELAYED, FINISHED, Job, Priority
+from gearsvc.core.jobs import DELAYED, FINISHED, Job
 
 if TYPE_CHECKING:
     from gearsvc.core.sessions import Session

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
-from typing import IO, Mapping, Sequence
+from typing import IO, Callable, Mapping, Sequence
 
 from tests.running import HOST, PATIENCE, RunningServer, start_server, wait_until
 
@@ -138,6 +138,25 @@ class ClientTestCase(unittest.TestCase):
         wait_until(
             lambda: self.server.status(function)[:2] == (total, running), f"{total} jobs of {function}, {running} of them running"
         )
+
+    def output_despite_lost_worker(self, start_worker: Callable[[], Program]) -> bytes:
+        """
+        Kill a worker over a job of its function C{hold}, and start another one.
+
+        @param start_worker: starts a worker whose C{hold} ends when the file is there that its workload names.
+        @return: what the client of the job has heard of it by its end.
+        """
+        lost = start_worker()
+        release = self.directory / "release"
+        client = self.start_gearman("-f", "hold", str(release))
+        self.wait_for_jobs("hold", 1, 1)
+        lost.end()
+        self.wait_for_jobs("hold", 1, 0)
+        release.touch()
+        start_worker()
+        code, output, _ = client.finish()
+        self.assertEqual(code, 0)
+        return output
 
     def gearman(self, *arguments: str, input: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
         """

@@ -230,12 +230,4 @@ class WorkerTests(NodeTestCase):
         """
         A job whose worker is killed goes to the next worker.
         """
-        lost = self.start_worker()
-        release = self.directory / "release"
-        client = self.start_gearman("-f", "hold", str(release))
-        self.wait_for_jobs("hold", 1, 1)
-        lost.end()
-        self.wait_for_jobs("hold", 1, 0)
-        release.touch()
-        self.start_worker()
-        self.assertEqual(client.finish()[1].count(b"released"), 1)
+        self.assertEqual(self.output_despite_lost_worker(self.start_worker).count(b"released"), 1)

@@ -21,7 +21,7 @@ from gearsvc.config import Settings
 from gearsvc.core.jobs import Job, State
 from gearsvc.core.jobserver import JobServer
 from tests.core.case import Connection, FakeClock, FakeStore
-from tests.core.model import FUNCTIONS, NOT_FOUND, Party, Queue, Reply
+from tests.core.model import FUNCTIONS, NOT_FOUND, Party, Queue
 
 KINDS = {
     (False, 0): "SUBMIT_JOB_HIGH",
