@@ -17,7 +17,7 @@ L{JobServer.stored}.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Alarm, Clock
@@ -38,6 +38,7 @@ from gearsvc.core.jobs import (
 from gearsvc.core.packets import Type
 from gearsvc.core.queues import FunctionQueue
 from gearsvc.core.sessions import AWAKE, Session, job_created
+from gearsvc.core.store import Store
 from gearsvc.core.switchboard import Switchboard
 from gearsvc.core.wakeups import Wakeups
 
@@ -54,27 +55,6 @@ MAX_FUNCTION = 8191
 _QUEUE_FULL = wire.error(b"QUEUE_ERROR", b"Job queue is full")
 _UNIQUE_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 _FUNCTION_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Function name too large: it may have 8191 bytes")
-
-
-class Store(Protocol):
-    """
-    Where background jobs go, as the job server sees it.
-    """
-
-    def add(self, record: JobRecord) -> None:
-        """
-        Store a job; the answer comes through L{JobServer.stored}.
-        """
-
-    def update(self, record: JobRecord) -> None:
-        """
-        Store a job again, for its attempts have changed.
-        """
-
-    def remove(self, record: JobRecord) -> None:
-        """
-        A job that was added or replayed is over.
-        """
 
 
 class JobServer(Switchboard):
