@@ -169,6 +169,11 @@ class Settings:
         "The store for background jobs.",
         short="q", metavar="NAME", parse=lower_case_name, group=STORING,
     )
+    store_wait: float = option(
+        30.0,
+        "How long to try again, at the start, while the store can't be reached; then the server ends.",
+        metavar="SECONDS", parse=not_negative_seconds, group=STORING, shown="30",
+    )
 
     max_packet: int = option(
         1024**3,

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from gearsvc.service import JobServerService
 
 
+Accept = Callable[["Sequence[JobRecord]"], "Deferred[None] | None"]
+"""
+Takes some of the jobs that a store replays; see L{IQueueStore.replay}.
+"""
+
+
 class StoreError(Exception):
     """
     A store could not do what was asked of it.
@@ -38,9 +44,13 @@ class StoreError(Exception):
     @ivar uncertain: whether the batch may have been stored all the same (the
         connection broke while the database was committing).  What was added in
         it is then removed before anything else.
+    @ivar unreachable: whether it may help to try again in a while: nothing
+        answers where the store should be, or what answers is still starting.
+        A server that starts waits for such a store (C{--store-wait}).
     """
 
     uncertain: bool = False
+    unreachable: bool = False
 
 
 class IQueueStore(Interface):
@@ -52,18 +62,24 @@ class IQueueStore(Interface):
     order of calls is C{open}, C{replay}, any number of C{commit}, C{close}.
     """
 
-    description: str = Attribute("""One line for the log: where the jobs are kept, and what a crash can lose.""")
+    description: str = Attribute(
+        """One line for the log: where the jobs are kept, and what a crash of the server, of the
+        store and of the machine can lose.  It is read once the store is open."""
+    )
 
     def open() -> Deferred[None]:
         """
         Get ready: connect, create the table or bring an older one (gearmand's
         too) up to date without losing what it holds.
 
+        A store belongs to one server at a time: one that another server uses
+        is refused, and the error names that server.
+
         @return: fires when the store is ready for L{replay}; fails with
-            L{StoreError} if it cannot be used.
+            L{StoreError} if it cannot be used, and may then be called again.
         """
 
-    def replay(accept: Callable[[Sequence[JobRecord]], None]) -> Deferred[int]:
+    def replay(accept: Accept) -> Deferred[int]:
         """
         Give back every job that is stored.
 
@@ -72,7 +88,8 @@ class IQueueStore(Interface):
             whose handle the store does not know has the handle C{b""};
             C{accept} then sets one.  Where the store could not find the row of
             such a job again by what the record holds, it sets
-            L{JobRecord.key <gearsvc.core.jobs.JobRecord>}.
+            L{JobRecord.key <gearsvc.core.jobs.JobRecord>}.  If it returns a
+            Deferred, that is waited for before it is called again.
         @return: fires with the number of records when all of them have been
             accepted; fails with L{StoreError}.
         """
@@ -107,12 +124,19 @@ class IQueueStoreMaker(Interface):
     summary: str = Attribute("""One line for C{--help}.""")
     options: Sequence[Option] = Attribute("""The command line options (and configuration keys) that belong to it.""")
 
+    def missing() -> str:
+        """
+        @return: what has to be installed before the store can be made, as in
+            C{"pip install 'gearsvc[redis]'"}; C{""} if nothing has.
+        """
+
     def make(settings: Settings) -> IQueueStore | None:
         """
         Make the store.  Nothing is opened yet.
 
         @return: the store, or C{None} for a queue in memory alone.
         @raise gearsvc.config.SettingsError: if a setting is missing or wrong.
+            (What L{missing} says is looked at before this is called.)
         """
 
 

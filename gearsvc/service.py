@@ -27,10 +27,10 @@ from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
-from gearsvc.interfaces import IQueueStore
+from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.options import HANDLE_PREFIX_LIMIT
-from gearsvc.plugins import find_protocol_maker, find_queue_store_maker
+from gearsvc.plugins import find_protocol_maker, make_queue_store
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
@@ -55,6 +55,13 @@ ACCEPTED_AT_ONCE = 16
 
 GOODBYE = 2.0
 """Seconds that peers have to take what is waiting for them when the server stops."""
+
+FIRST_STORE_WAIT = 0.5
+LAST_STORE_WAIT = 5.0
+"""
+Seconds until a store that can't be reached is tried again: twice as many each
+time.
+"""
 
 
 class ReactorClock:
@@ -164,7 +171,7 @@ class JobServerService(MultiService):
             prefix = "H:" + os.uname().nodename[: HANDLE_PREFIX_LIMIT - 2]
         first = int((time.time() - HANDLE_EPOCH) * HANDLES_A_SECOND) + 1
         self.job_server = JobServer(settings, ReactorClock(reactor), prefix.encode("utf-8", "surrogateescape"), first)
-        self.store: IQueueStore | None = find_queue_store_maker(settings.queue_type).make(settings)
+        self.store: IQueueStore | None = make_queue_store(settings)
         self.keeper: GroupCommit | StoreOnShutdown | None = None
         if self.store is not None:
             make: Any = StoreOnShutdown if settings.plugin_options.get("store-queue-on-shutdown") else GroupCommit
@@ -180,6 +187,8 @@ class JobServerService(MultiService):
         self._outcome: Failure | bool | None = None
         self._waiting_for_ready: list[Deferred[None]] = []
         self._store_is_open = False
+        # Runs until the store is tried again.
+        self._pause: Deferred[None] | None = None
 
     # Starting
 
@@ -205,7 +214,7 @@ class JobServerService(MultiService):
     async def _start(self) -> None:
         if self.store is not None:
             began = self._reactor.seconds()
-            await self.store.open()
+            await self._open_store(self.store)
             self._store_is_open = True
             count = await self.store.replay(self.job_server.replay)
             self.job_server.flush()
@@ -222,6 +231,25 @@ class JobServerService(MultiService):
             for protocol in self._protocols:
                 protocol.setServiceParent(self)
             self._factory.release()
+
+    async def _open_store(self, store: IQueueStore) -> None:
+        """
+        Open the store; while it can't be reached, try again.
+        """
+        deadline = self._reactor.seconds() + self.settings.store_wait
+        delay = FIRST_STORE_WAIT
+        while True:
+            try:
+                return await store.open()
+            except StoreError as error:
+                left = deadline - self._reactor.seconds()
+                if not error.unreachable or left <= 0 or not self.running:
+                    raise
+                log.announce("{why} Trying again for {left:.0f} s.", why=error, left=left)
+            self._pause = Deferred()
+            self._pause.addTimeout(min(delay, left), self._reactor, onTimeoutCancel=lambda result, seconds: None)
+            await self._pause
+            delay = min(2 * delay, LAST_STORE_WAIT)
 
     def _started(self, outcome: Failure | None) -> None:
         waiting, self._waiting_for_ready = self._waiting_for_ready, []
@@ -369,7 +397,9 @@ class JobServerService(MultiService):
         await self._close_ports()
         await maybeDeferred(MultiService.stopService, self)
         if starting:
-            # In the midst of the replay.
+            # In the midst of the replay, or before it.
+            if self._pause is not None and not self._pause.called:
+                self._pause.callback(None)
             await self.when_ready().addErrback(lambda _: None)
         self.job_server.stop_timers()
         for drain in self._drains:

@@ -31,9 +31,10 @@ CONFIG = Option(
     "config", "Read options from this file; see twistd.conf. Also: --config-file.", metavar="FILE", aliases=("config-file",)
 )
 CHECK_ARGS = Option("check-args", "Check all options, and the file, and exit.", yes_or_no, False)
+HELP_STORES = Option("help-stores", "Show every store that is installed, with its options, and exit.", yes_or_no, False)
 HELP = Option("help", "Show this text and exit.", yes_or_no, False, short="h")
 VERSION = Option("version", "Show the version and exit.", yes_or_no, False, short="V")
-GENERAL_OPTIONS = (CONFIG, CHECK_ARGS, HELP, VERSION)
+GENERAL_OPTIONS = (CONFIG, CHECK_ARGS, HELP, HELP_STORES, VERSION)
 
 
 def left_to_twistd(option: Option) -> Option:
@@ -120,6 +121,9 @@ class Options(usage.Options):
         if HELP in told:
             print(self)
             raise SystemExit(0)
+        if HELP_STORES in told:
+            print("\n\n".join(stores_help(help_width())))
+            raise SystemExit(0)
         if VERSION in told:
             print(f"gearsvc {__version__}")
             raise SystemExit(0)
@@ -138,7 +142,7 @@ class Options(usage.Options):
         """
         Every option, under headings.
         """
-        width = width or int(os.environ.get("COLUMNS", "80"))
+        width = width or help_width()
         blocks = [self.longdesc]
         groups: dict[str, list[Option]] = {}
         for option in self._options:
@@ -146,8 +150,7 @@ class Options(usage.Options):
                 groups.setdefault(option.group, []).append(option)
         unused = {heading: groups.pop(heading) for heading in (NO_EFFECT, TLS)}
         blocks += [options_help(heading, options, width) for heading, options in groups.items()]
-        for store in queue_store_makers():
-            blocks.append(options_help(plugin_heading("queue-type", store.names, store.summary), store.options, width))
+        blocks += stores_help(width)
         for protocol in protocol_makers():
             blocks.append(options_help(plugin_heading("protocol", protocol.names, protocol.summary), protocol.options, width))
         blocks += [options_help(heading, options, width) for heading, options in unused.items()]
@@ -161,6 +164,26 @@ class Options(usage.Options):
                 )
             )
         return "\n\n".join(blocks) + "\n"
+
+
+def help_width() -> int:
+    """
+    How many columns a help text may have.
+    """
+    return int(os.environ.get("COLUMNS", "80"))
+
+
+def stores_help(width: int) -> list[str]:
+    """
+    Every store, with its options and with what it still needs.
+    """
+    blocks = []
+    for store in queue_store_makers():
+        heading = plugin_heading("queue-type", store.names, store.summary)
+        if missing := store.missing():
+            heading += f"; not usable yet: {missing}"
+        blocks.append(options_help(heading, store.options, width))
+    return blocks
 
 
 def plugin_heading(option: str, names: Sequence[str], summary: str) -> str:

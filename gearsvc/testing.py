@@ -21,8 +21,10 @@ trial test case that says how your store is made, and how it breaks::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from gearsvc.core.jobs import JobRecord, Priority
@@ -33,6 +35,21 @@ if TYPE_CHECKING:
 else:
     # Not a test case itself: test runners would run it where it is imported.
     Base = object
+
+
+LARGE_WORKLOAD = 64 * 1024 * 1024
+"""
+Bytes of a workload that is larger than what most databases take as they come.
+"""
+
+
+async def sleep(seconds: float) -> None:
+    """
+    Let the reactor run for a while.
+    """
+    from twisted.internet import reactor
+
+    await deferLater(reactor, seconds)
 
 
 def record(number: int, **fields: Any) -> JobRecord:
@@ -325,6 +342,91 @@ class QueueStoreContract(Base):
             [record(1, workload=b""), record(2, workload=every), record(3, workload=every * 20_000), record(4, workload=b"\0")]
         )
 
+    async def test_large_workload(self) -> None:
+        """
+        A workload of 64 MiB comes back, or is refused with one line that says
+        so, and the store goes on with others.
+        """
+        large, small = record(1, workload=bytes(range(256)) * (LARGE_WORKLOAD // 256)), record(2)
+        store, _ = await self.start()
+        try:
+            await store.commit([large], [])
+            kept = [large, small]
+        except StoreError as error:
+            self.assertNotIn("\n", str(error))
+            self.assertRegex(str(error), "large|size|limit|max")
+            kept = [small]
+        await store.commit([small], [])
+        await store.close()
+        # (Compared in a way that does not print it.)
+        self.assertTrue(await self.stored() == [fields_of(job) for job in kept], "what was stored has changed")
+
+    async def test_long_names(self) -> None:
+        """
+        Function names of 64, 255 and more bytes, and unique ids of 64, that
+        differ in their last byte alone, or in case, or in a blank at the end,
+        are different jobs.
+        """
+        functions = [b"f" * length + last for length in (63, 254, 999) for last in (b"1", b"2", b"a", b"A", b"\xff", b" ", b"")]
+        jobs = [
+            record(2 * number + half, function=function, unique=b"u" * 63 + b"xX"[half : half + 1])
+            for number, function in enumerate(functions)
+            for half in (0, 1)
+        ]
+        await self.assert_kept(jobs)
+        store, replayed = await self.start()
+        await store.commit([], replayed[1::2])
+        await store.close()
+        self.assertEqual(await self.stored(), [fields_of(job) for job in jobs[::2]])
+
+    async def test_in_use(self) -> None:
+        """
+        A store that is open refuses to be opened a second time, and says that
+        another server uses it; once the first is closed, the second can be
+        opened.
+        """
+        first, _ = await self.start()
+        await first.commit([record(1)], [])
+        second = self.make_store()
+        try:
+            await second.open()
+        except StoreError as error:
+            self.assertIn("in use by another server", str(error))
+            self.assertFalse(error.unreachable)
+        else:
+            self.fail("the store was opened twice")
+        await first.commit([record(2)], [])
+        await first.close()
+        await second.open()
+        await second.close()
+        self.assertEqual(await self.stored(), [fields_of(record(1)), fields_of(record(2))])
+
+    async def test_replay_waits(self) -> None:
+        """
+        A replay waits for the Deferred that C{accept} returns before it goes on.
+        """
+        jobs = [record(number) for number in range(3000)]
+        store, _ = await self.start()
+        await store.commit(jobs, [])
+        await store.close()
+        store = self.make_store()
+        await store.open()
+        replayed: list[JobRecord] = []
+        busy = False
+
+        async def take(records: Sequence[JobRecord]) -> None:
+            nonlocal busy
+            self.assertFalse(busy, "the replay did not wait")
+            busy = True
+            await sleep(0.01)
+            replayed.extend(records)
+            busy = False
+
+        self.assertEqual(await store.replay(lambda records: Deferred.fromCoroutine(take(records))), 3000)
+        self.assertFalse(busy, "the replay did not wait for the last records")
+        await store.close()
+        self.assertEqual([job.handle for job in replayed], [job.handle for job in jobs])
+
     async def test_any_bytes(self) -> None:
         """
         Function names, unique ids and reducers are bytes: quotes, spaces,
@@ -393,3 +495,69 @@ class QueueStoreContract(Base):
         await store.commit(added, [removed])
         await store.close()
         self.assertEqual(await self.stored(), [fields_of(job) for job in [kept, record(5), *added]])
+
+
+class BrokenConnectionContract(QueueStoreContract):
+    """
+    More tests, for a store that is reached through a network: what becomes of
+    a batch when the connection breaks while it is under way.
+    """
+
+    def cut_after(self, count: int) -> None:
+        """
+        See to it that the connection breaks when so many more bytes have been
+        sent to the store, and that nobody can connect until L{mend_store}.
+        """
+        raise NotImplementedError
+
+    def lose_answers(self) -> None:
+        """
+        See to it that what is sent from now on arrives, but is not answered
+        before the connection breaks; and that nobody can connect until
+        L{mend_store}.
+        """
+        raise NotImplementedError
+
+    async def assert_whole(self, trouble: Callable[[], object]) -> None:
+        """
+        Hold what becomes of a batch in whose midst a trouble comes: it fails;
+        none of it is stored then, unless the error says that it may be; and
+        committing it again stores it once.
+        """
+        kept, removed = record(1), record(2, unique=b"u")
+        added = [record(number, unique=b"%d" % number if number % 2 else b"") for number in range(3, 300)]
+        for again in (True, False):
+            store, _ = await self.start()
+            await store.commit([kept, removed], added)
+            trouble()
+            try:
+                await store.commit(added, [removed])
+            except StoreError as error:
+                self.assertNotIn("\n", str(error))
+                uncertain = error.uncertain
+            else:
+                self.fail("the commit did not fail")
+            await self.mend_store(store)
+            if again:
+                await store.commit(added, [removed])
+                expected = [[kept, *added]]
+            else:
+                # As the group commit does with what may be stored.
+                await store.commit([], added if uncertain else [])
+                # Whether the removal was made is not known either: it is tried again, too.
+                expected = [[kept, removed], [kept]] if uncertain else [[kept, removed]]
+            await store.close()
+            self.assertIn(await self.stored(), [[fields_of(job) for job in jobs] for jobs in expected])
+
+    async def test_cut_in_the_midst(self) -> None:
+        """
+        The connection breaks when a batch has been sent in part.
+        """
+        for count in (1, 500, 5000):
+            await self.assert_whole(lambda: self.cut_after(count))
+
+    async def test_lost_answer(self) -> None:
+        """
+        The connection breaks when a batch has arrived, and before its answer.
+        """
+        await self.assert_whole(self.lose_answers)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need beside Python packages: the clients that they
-# drive, and gearmand, against which they are proved.
+# drive, the databases that keep jobs, and gearmand, against which all of it is
+# proved.
 #
 #     tests/install-test-dependencies.sh
 #
@@ -25,6 +26,11 @@ perl -MGearman::Client -MGearman::Worker -e 1 2>/dev/null || missing="$missing l
 have node || missing="$missing nodejs"
 have npm || missing="$missing npm"
 have sqlite3 || missing="$missing sqlite3"
+{ have postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; } || missing="$missing postgresql"
+have redis-server || missing="$missing redis-server"
+have mariadbd || have mysqld || missing="$missing mariadb-server"
+have memcached || missing="$missing memcached"
+ldconfig -p | grep -q libtokyocabinet || missing="$missing libtokyocabinet9"
 have systemd-analyze || missing="$missing systemd"
 
 if [ -n "$missing" ]; then
@@ -42,12 +48,14 @@ if [ -n "$missing" ]; then
     $as_root apt-get update -q
     # shellcheck disable=SC2086
     $as_root DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
-    case "$missing" in
-        *gearman-job-server*)
-            # The package has just started a server on the usual port, which nobody asked for.
-            $as_root service gearman-job-server stop >/dev/null 2>&1 || true
-            ;;
-    esac
+    # The packages have just started servers on their usual ports, which nobody asked for.
+    for package in $missing; do
+        case $package in
+            gearman-job-server | postgresql | redis-server | mariadb-server | memcached)
+                $as_root service "${package%-server}" stop >/dev/null 2>&1 || $as_root service "$package" stop >/dev/null 2>&1 || true
+                ;;
+        esac
+    done
 fi
 
 cd clients/node

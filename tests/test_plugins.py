@@ -128,6 +128,8 @@ class DropInTests(CommandCase):
                     names = ("paper",)
                     summary = "on paper"
                     options = (SPEED,)
+                    def missing(self):
+                        return ""
                     def make(self, settings):
                         print("paper at", settings.value_of(SPEED), flush=True)
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.plugin import getPlugins, pluginPackagePaths
 
-from gearsvc.interfaces import IProtocolMaker, IQueueStoreMaker
+from gearsvc.interfaces import IProtocolMaker, IQueueStore, IQueueStoreMaker
 from gearsvc.options import Option, SettingsError
+
+if TYPE_CHECKING:
+    from gearsvc.config import Settings
 
 __path__.extend(pluginPackagePaths(__name__))
 __all__: list[str] = []
@@ -46,6 +49,20 @@ def find_queue_store_maker(name: str) -> IQueueStoreMaker:
     @raise SettingsError: if none has it; the line lists those there are.
     """
     return _find(queue_store_makers(), name, "--queue-type", "store")
+
+
+def make_queue_store(settings: Settings) -> IQueueStore | None:
+    """
+    Make the store that C{--queue-type} names.
+
+    @return: the store, or C{None} for a queue in memory alone.
+    @raise SettingsError: if there is no such store, if what it needs is not
+        installed, or if a setting of it is missing or wrong.
+    """
+    maker = find_queue_store_maker(settings.queue_type)
+    if missing := maker.missing():
+        raise SettingsError(f"--queue-type {settings.queue_type} needs what is not installed; {missing}")
+    return maker.make(settings)
 
 
 def find_protocol_maker(name: str) -> IProtocolMaker:

@@ -1,5 +1,5 @@
 """
-The stores that come with gearsvc.
+The stores that need nothing but Python: the queue in memory, and SQLite.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ class MemoryMaker:
     summary = "in memory alone: a restart loses the queue"
     options: tuple[Option, ...] = ()
 
+    def missing(self) -> str:
+        """
+        Python has all that it needs.
+        """
+        return ""
+
     def make(self, settings: Settings) -> IQueueStore | None:
         """
         There is nothing to make.
@@ -52,6 +58,12 @@ class SQLiteMaker:
         False,
     )
     options = (database, table, on_shutdown)
+
+    def missing(self) -> str:
+        """
+        Python has all that it needs.
+        """
+        return ""
 
     def make(self, settings: Settings) -> IQueueStore | None:
         """

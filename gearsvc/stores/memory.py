@@ -4,15 +4,25 @@ A queue store that keeps nothing.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Sequence
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore
+from gearsvc.interfaces import Accept, IQueueStore, StoreError
 
 _FIELDS = ("handle", "function", "unique", "priority", "workload", "run_at", "reducer", "attempts", "submitted")
+
+
+class Rows(dict[bytes, JobRecord]):
+    """
+    What is stored, by handle.
+
+    @ivar user: the open store that uses it, or C{None}.
+    """
+
+    user: MemoryStore | None = None
 
 
 @implementer(IQueueStore)
@@ -23,29 +33,31 @@ class MemoryStore:
     The server's own queue in memory (C{-q builtin}) has no store at all.  This
     one is for tests, and to read before you write one.
 
-    @ivar rows: what is stored.  Another store that is given the same dictionary
-        replays it.
+    @ivar rows: what is stored.  Another store that is given the same rows
+        replays them.
     """
 
     description = "memory: a crash or a restart loses every job"
 
-    def __init__(self, rows: dict[bytes, JobRecord] | None = None) -> None:
-        self.rows: dict[bytes, JobRecord] = {} if rows is None else rows
+    def __init__(self, rows: Rows | None = None) -> None:
+        self.rows = Rows() if rows is None else rows
 
     def open(self) -> Deferred[None]:
         """
         See L{IQueueStore.open}.
         """
+        if self.rows.user is not None:
+            return fail(StoreError("These rows are in use by another server; give each its own."))
+        self.rows.user = self
         return succeed(None)
 
-    def replay(self, accept: Callable[[Sequence[JobRecord]], None]) -> Deferred[int]:
+    def replay(self, accept: Accept) -> Deferred[int]:
         """
         See L{IQueueStore.replay}.
         """
         records = [_copy(record) for record in self.rows.values()]
-        if records:
-            accept(records)
-        return succeed(len(records))
+        accepted = accept(records) if records else None
+        return (accepted or succeed(None)).addCallback(lambda _: len(records))
 
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
@@ -61,6 +73,7 @@ class MemoryStore:
         """
         See L{IQueueStore.close}.
         """
+        self.rows.user = None
         return succeed(None)
 
 

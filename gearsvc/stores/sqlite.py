@@ -21,35 +21,22 @@ that a slow disk or somebody else's lock never stops the reactor.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
 import sqlite3
 from contextlib import suppress
 from itertools import islice
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar, cast
+from typing import Any, Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore, StoreError
-from gearsvc.logs import Logger
+from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.stores.ownership import LockFile
 from gearsvc.stores.rows import MADE_KEY, row_key, unique_of
-
-log = Logger(__name__)
-
-Result = TypeVar("Result")
-
-Calls = SimpleQueue["tuple[Callable[..., Any], tuple[Any, ...], Deferred[Any]] | None"]
-"""
-What a store's thread is to do; C{None} ends it.
-"""
+from gearsvc.stores.threads import StoreThread
 
 BUSY_SECONDS = 2.0
 """
@@ -60,11 +47,6 @@ REPLAY_ROWS = 2_000
 REPLAY_BYTES = 16 * 1024 * 1024
 """
 How much of the table is in memory on its way to the job server.
-"""
-
-PROGRESS_ROWS = 100_000
-"""
-How many jobs one line of the log stands for in a replay.
 """
 
 _REQUIRED = {"unique_key": "TEXT", "function_name": "TEXT", "priority": "INTEGER", "data": "BLOB"}
@@ -122,7 +104,9 @@ class Database:
         self._name = name
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._lock: int | None = None
+        # SQLite's own locks can't say that a server uses the file, as they keep
+        # out gearmand and sqlite3.
+        self._lock = LockFile(self.path + ".lock", f"The queue database {self.path}")
         self._cursor: sqlite3.Cursor | None = None
         columns = ", ".join(_COLUMNS)
         values = ", ".join("CAST(? AS TEXT)" if kind == "TEXT" else "?" for kind in _COLUMNS.values())
@@ -156,7 +140,7 @@ class Database:
             raise self._explain(error) from None
         try:
             self._check(connection)
-            self._take_lock()
+            self._lock.take()
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
@@ -167,7 +151,7 @@ class Database:
         except (sqlite3.Error, OSError, StoreError) as error:
             connection.close()
             if create:
-                self._release_lock()
+                self._lock.release()
             raise self._explain(error) from None
         self._connection = connection
         self._file = (status.st_dev, status.st_ino)
@@ -338,38 +322,7 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        self._release_lock()
-
-    def _take_lock(self) -> None:
-        """
-        See to it that no other server uses this file: each would run every job.
-        SQLite's own locks can't say so, as they keep out gearmand and sqlite3.
-        """
-        while self._lock is None:
-            lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.path.samestat(os.fstat(lock), os.stat(self.path + ".lock")):
-                    raise FileNotFoundError
-                os.ftruncate(lock, 0)
-                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
-                self._lock = lock
-            except FileNotFoundError:
-                # Its owner has just gone, and the file with it.
-                os.close(lock)
-            except BlockingIOError:
-                owner = os.read(lock, 500).decode(errors="replace")
-                os.close(lock)
-                raise StoreError(
-                    f"The queue database {self.path} is in use by another server, {owner}; stop one of the two."
-                ) from None
-
-    def _release_lock(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            with suppress(OSError):
-                os.unlink(self.path + ".lock")
-            os.close(lock)
+        self._lock.release()
 
     def _explain(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):
@@ -425,8 +378,7 @@ class SQLiteStore:
         @param reactor: the one whose thread calls; by default the global one.
         """
         self._database = Database(path, table)
-        self._reactor = reactor
-        self._calls: Calls | None = None
+        self._thread = StoreThread("SQLite queue", reactor)
         self.description = (
             f"SQLite database {self._database.path}, table {table}:"
             " what was acknowledged survives a crash of the server and of the machine"
@@ -436,69 +388,17 @@ class SQLiteStore:
         """
         See L{IQueueStore.open}.  It may be called again after it has failed.
         """
-        return ensureDeferred(self._open())
+        return self._thread.start(self._database.open)
 
-    async def _open(self) -> None:
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = cast(IReactorFromThreads, reactor)
-        self._calls = SimpleQueue()
-        Thread(target=self._work, args=(self._calls, self._reactor), name="SQLite queue", daemon=True).start()
-        try:
-            await self._run(self._database.open)
-        except StoreError:
-            self._end()
-            raise
-
-    def _run(self, function: Callable[..., Result], *arguments: Any) -> Deferred[Result]:
-        """
-        Call a function in the database's thread.
-
-        (A thread pool of one does the same, and takes 100 microseconds more to
-        do it: half of what the commit of a single job takes.)
-        """
-        assert self._calls is not None, "the store is not open"
-        result: Deferred[Result] = Deferred()
-        self._calls.put((function, arguments, result))
-        return result
-
-    @staticmethod
-    def _work(calls: Calls, reactor: IReactorFromThreads) -> None:
-        """
-        The database's thread.
-        """
-        while (call := calls.get()) is not None:
-            function, arguments, result = call
-            try:
-                value = function(*arguments)
-            except BaseException:
-                reactor.callFromThread(result.errback, Failure())
-            else:
-                reactor.callFromThread(result.callback, value)
-
-    def replay(self, accept: Callable[[Sequence[JobRecord]], None]) -> Deferred[int]:
+    def replay(self, accept: Accept) -> Deferred[int]:
         """
         See L{IQueueStore.replay}.
         """
         return ensureDeferred(self._replay(accept))
 
-    async def _replay(self, accept: Callable[[Sequence[JobRecord]], None]) -> int:
-        total = await self._run(self._database.count)
-        pieces = self._database.pieces()
-        done = 0
-        coming = self._run(next, pieces, None)
-        while piece := await coming:
-            # The thread reads on while the job server takes these.
-            coming = self._run(next, pieces, None)
-            accept(piece)
-            before = done
-            done += len(piece)
-            if done // PROGRESS_ROWS > before // PROGRESS_ROWS and done < total:
-                log.notice(
-                    "Replaying the queue from {path}: {done} of {total} jobs.", path=self._database.path, done=done, total=total
-                )
-        return done
+    async def _replay(self, accept: Accept) -> int:
+        total = await self._thread.run(self._database.count)
+        return await self._thread.replay(self._database.pieces(), accept, total, self._database.path)
 
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
@@ -506,22 +406,10 @@ class SQLiteStore:
         """
         rows = [as_row(record) for record in added]
         keys = [(row_key(record), record.function) for record in removed]
-        return self._run(self._database.write, rows, keys)
+        return self._thread.run(self._database.write, rows, keys)
 
     def close(self) -> Deferred[None]:
         """
         See L{IQueueStore.close}.
         """
-        if self._calls is None:
-            return succeed(None)
-        closed = self._run(self._database.close)
-        self._end()
-        return closed
-
-    def _end(self) -> None:
-        """
-        Let the thread end when it has done what it has to do.
-        """
-        calls, self._calls = self._calls, None
-        assert calls is not None
-        calls.put(None)
+        return self._thread.end(self._database.close)

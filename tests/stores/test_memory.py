@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
-from gearsvc.stores.memory import MemoryStore
+from gearsvc.stores.memory import MemoryStore, Rows
 from gearsvc.testing import QueueStoreContract
 
 
@@ -38,11 +38,11 @@ class MemoryStoreTests(QueueStoreContract, TestCase):
         """
         Begin with nothing stored.
         """
-        self.rows: dict[bytes, JobRecord] = {}
+        self.rows = Rows()
 
     def make_store(self) -> IQueueStore:
         """
-        A store over this test's dictionary.
+        A store over this test's rows.
         """
         return BreakableStore(self.rows)
 
@@ -59,3 +59,9 @@ class MemoryStoreTests(QueueStoreContract, TestCase):
         """
         assert isinstance(store, BreakableStore)
         store.broken = False
+
+    async def end_abruptly(self, store: IQueueStore) -> None:
+        """
+        Somebody else takes the rows.
+        """
+        self.rows.user = None

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
-from gearsvc.stores import sqlite
+from gearsvc.stores import progress, sqlite
 from gearsvc.stores.rows import row_key
 from gearsvc.stores.sqlite import Database, SQLiteStore
 from gearsvc.testing import QueueStoreContract, fields_of, record
@@ -166,8 +166,8 @@ class SQLiteStoreTests(TestCase):
             def notice(self, form: str, **values: object) -> None:
                 lines.append(form.format(**values))
 
-        self.patch(sqlite, "log", Log())
-        self.patch(sqlite, "PROGRESS_ROWS", 1000)
+        self.patch(progress, "log", Log())
+        self.patch(progress, "PROGRESS_ROWS", 1000)
         self.patch(sqlite, "REPLAY_ROWS", 300)
         path = new_path(self)
         store = SQLiteStore(str(path))

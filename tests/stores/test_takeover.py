@@ -6,8 +6,6 @@ on with a file that the other wrote.
 from __future__ import annotations
 
 import shutil
-import socket
-import struct
 import tempfile
 import time
 from pathlib import Path
@@ -20,73 +18,32 @@ from gearsvc.stores.rows import row_key
 from gearsvc.stores.sqlite import Database, as_row
 from gearsvc.testing import fields_of, record
 from tests.running import RunningServer, start_server
+from tests.stores.takeover import Peer, Takeover
 
 
-class Peer:
+class SQLiteTakeoverTests(Takeover, SynchronousTestCase):
     """
-    A client and worker that knows just enough of the protocol.
+    What holds for every store, with an SQLite file.
     """
 
-    def __init__(self, server: RunningServer) -> None:
-        self.connection = server.connect()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.answers = self.connection.makefile("rb")
+    def setUp(self) -> None:
+        """
+        Choose a file in a new directory.
+        """
+        directory = Path(tempfile.mkdtemp(prefix="gearsvc-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.path = directory / "queue.db"
 
-    def send(self, kind: int, *arguments: bytes) -> None:
+    def store_options(self, kind: str) -> list[str]:
         """
-        Send one packet.
+        Both have the same options.
         """
-        body = b"\0".join(arguments)
-        self.connection.sendall(struct.pack(">4sII", b"\0REQ", kind, len(body)) + body)
-
-    def receive(self) -> tuple[int, bytes]:
-        """
-        @return: the type and the body of the next packet.
-        """
-        _, kind, size = struct.unpack(">4sII", self.answers.read(12))
-        return kind, self.answers.read(size)
-
-    def submit(self, kind: int, *arguments: bytes) -> bytes:
-        """
-        Submit a job.
-
-        @return: its handle.
-        """
-        self.send(kind, *arguments)
-        answer, body = self.receive()
-        assert answer == Type.JOB_CREATED, (answer, body)
-        return body
-
-    def drain(self, *functions: bytes) -> list[tuple[bytes, bytes, bytes]]:
-        """
-        Do all the jobs that there are now.
-
-        @return: function, unique id and workload of each.
-        """
-        done: list[tuple[bytes, bytes, bytes]] = []
-        for function in functions:
-            self.send(Type.CAN_DO, function)
-        while True:
-            self.send(Type.GRAB_JOB_UNIQ)
-            kind, body = self.receive()
-            if kind == Type.NO_JOB:
-                return done
-            assert kind == Type.JOB_ASSIGN_UNIQ, (kind, body)
-            handle, function, unique, workload = body.split(b"\0", 3)
-            done.append((function, unique, workload))
-            self.send(Type.WORK_COMPLETE, handle, b"")
-
-    def close(self) -> None:
-        """
-        Hang up.
-        """
-        self.answers.close()
-        self.connection.close()
+        return ["-q", "libsqlite3", "--libsqlite3-db", str(self.path)]
 
 
 class TakeoverTests(SynchronousTestCase):
     """
-    From gearmand to gearsvc and back, with one SQLite file.
+    The same, row by row.
     """
 
     def setUp(self) -> None:

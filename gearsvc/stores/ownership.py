@@ -1,0 +1,78 @@
+"""
+One store belongs to one server: two would each run every job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+
+from gearsvc.interfaces import StoreError
+
+
+def this_server() -> str:
+    """
+    What another server is told of us, so that its user finds us.
+    """
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def in_use(store: str, owner: str) -> StoreError:
+    """
+    The error of a store that is another server's.
+
+    @param store: what the store is called in a sentence's begin.
+    @param owner: what L{this_server} is there.
+    """
+    return StoreError(f"{store} is in use by another server, {owner}; stop one of the two.")
+
+
+class LockFile:
+    """
+    Stands beside a store that is a file, and is locked while a server uses it.
+    """
+
+    def __init__(self, path: str, store: str) -> None:
+        """
+        @param path: the lock's own file.
+        @param store: what the store is called in an error.
+        """
+        self._path = path
+        self._store = store
+        self._lock: int | None = None
+
+    def take(self) -> None:
+        """
+        Lock it; it may be ours already.
+
+        @raise StoreError: if another server has it.
+        @raise OSError: if the file can't be written.
+        """
+        while self._lock is None:
+            lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.path.samestat(os.fstat(lock), os.stat(self._path)):
+                    raise FileNotFoundError
+                os.ftruncate(lock, 0)
+                os.write(lock, this_server().encode())
+                self._lock = lock
+            except FileNotFoundError:
+                # Its owner has just gone, and the file with it.
+                os.close(lock)
+            except BlockingIOError:
+                owner = os.read(lock, 500).decode(errors="replace")
+                os.close(lock)
+                raise in_use(self._store, owner) from None
+
+    def release(self) -> None:
+        """
+        Let go of it, and remove the file.
+        """
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+            os.close(lock)
