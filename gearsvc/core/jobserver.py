@@ -219,12 +219,16 @@ class JobServer(Switchboard):
             for job in jobs:
                 assert isinstance(job, Job)
                 job.kept = STORED
-                if job.state == STORING:
-                    self._enqueue(job)
         else:
             self._refuse(jobs, failure)
+        # Clients first: they wait, and a worker that wakes takes a processor.
         for session in list(self._holding):
             self.drained(session)
+        if failure is None:
+            for job in jobs:
+                assert isinstance(job, Job)
+                if job.state == STORING:
+                    self._enqueue(job)
         self.flush()
 
     def _refuse(self, jobs: Sequence[JobRecord], failure: str) -> None:
