@@ -4,7 +4,7 @@
     benchmarks/compare.py                       # ours, and gearmand with -t 1 and with its default threads
     benchmarks/compare.py --only background,drain --rounds 5
     benchmarks/compare.py --only backlog        # a million queued jobs: some minutes, 2 GiB of memory
-    benchmarks/compare.py --durable sqlite      # background jobs through a persistent queue
+    benchmarks/compare.py --durable sqlite      # background jobs through a persistent queue; or: postgres,redis; or: all
 
 The servers take turns, round after round, so that a drift of the machine hits
 all of them.  Per workload it prints each server's median jobs per second and
@@ -13,7 +13,12 @@ better).  CPU per job is the steadier of the two on a busy machine.  The last
 column says whether ours reaches its goal against gearmand with its default
 threads, where it has one; the exit status is 1 if a goal is missed.
 
-Needs a C compiler, and Debian's gearman-job-server for the peer.
+With --durable, each store has two rows: many clients, and one client alone.
+Ours and gearmand use the same database server, which this starts, each with a
+database, table or prefix of its own.
+
+Needs a C compiler, and Debian's gearman-job-server for the peer; --durable
+needs the store's database server, and the project's test dependencies.
 """
 import argparse
 import json
@@ -27,6 +32,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from stores import STORES
 
 HERE = pathlib.Path(__file__).resolve().parent
 TWISTD = pathlib.Path(sys.executable).with_name("twistd")
@@ -56,12 +63,16 @@ GOALS = {
         "10 times the rate, half the memory",
         lambda ours, theirs: ours["rate"] >= 10 * theirs["rate"] and ours["rss"] <= theirs["rss"] / 2,
     ),
-    "durable": ("20 times the rate", lambda ours, theirs: ours["rate"] >= 20 * theirs["rate"]),
 }
 DURABLE = {
-    "durable": ("background jobs with unique ids, acknowledged once stored", "--mode bg --clients 8 --workers 8 --window 64 --unique 1 --jobs {n}"),
-    "durable-1": ("one client, one job at a time", "--mode bg --clients 1 --workers 1 --window 1 --unique 1 --jobs 1000"),
+    "": ("background jobs with unique ids, acknowledged once stored", "--mode bg --clients 8 --workers 8 --window 64 --unique 1 --jobs {n}"),
+    "-1": ("one client, one job at a time", "--mode bg --clients 1 --workers 1 --window 1 --unique 1 --jobs 1000"),
 }
+# How many times gearmand's rate; and one client alone is not to wait longer for its acknowledgement.
+DURABLE_RATES = {"sqlite": 20, "postgres": 10, "mysql": 10, "redis": 3}
+for _store, _times in DURABLE_RATES.items():
+    GOALS[_store] = (f"{_times} times the rate", lambda ours, theirs, times=_times: ours["rate"] >= times * theirs["rate"])
+    GOALS[_store + "-1"] = ("acknowledged no later", lambda ours, theirs: ours["p50"] <= theirs["p50"])
 
 
 def free_port():
@@ -115,8 +126,8 @@ def main():
     p.add_argument("--peer", action="append", help="NAME=COMMAND of another server; may be repeated; replaces the default peers")
     p.add_argument("--only", help="comma-separated workloads (default: all but backlog)")
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--durable", choices=["sqlite"], help="measure the durable workloads instead, on this store")
-    p.add_argument("--ours-durable", default=f"{TWISTD} --pidfile= -n gearman --listen 127.0.0.1 --port {{port}} --queue-type libsqlite3 --libsqlite3-db {{dir}}/ours.db")
+    p.add_argument("--durable", metavar="STORES", help=f"measure these stores instead: all, or some of {','.join(STORES)}")
+    p.add_argument("--ours-durable", default=f"{TWISTD} --pidfile= -n gearman --listen 127.0.0.1 --port {{port}} {{store}}")
     p.add_argument("--jobs", type=int, default=5000, help="jobs in the durable workload")
     p.add_argument("--json", help="also write every figure to this file")
     a = p.parse_args()
@@ -124,36 +135,64 @@ def main():
     subprocess.run(["cc", "-O2", "-o", load, str(HERE / "gearload.c")], check=True)
 
     gearmand = "gearmand -p {port} -L 127.0.0.1 -l {dir}/gearmand.log --pid-file={dir}/gearmand.pid" + (" -u root" if os.geteuid() == 0 else "")
-    if a.durable:
-        servers = {"ours": a.ours_durable, "gearmand": gearmand + " -q libsqlite3 --libsqlite3-db={dir}/gearmand.db"}
-        workloads = {k: (t, v.format(n=a.jobs)) for k, (t, v) in DURABLE.items()}
-    else:
-        servers = {"ours": a.ours, "gearmand -t 1": gearmand + " -t 1", "gearmand": gearmand}
-        workloads = WORKLOADS
-    if a.peer:
-        servers = {"ours": servers["ours"], **dict(x.split("=", 1) for x in a.peer)}
-    elif not shutil.which("gearmand"):
+    if not a.peer and not shutil.which("gearmand"):
         print("gearmand is not installed: ours alone", file=sys.stderr)
-        servers = {"ours": servers["ours"]}
-    names = a.only.split(",") if a.only else [w for w in workloads if w != "backlog"]
-    figures = {}
-    for round_ in range(a.rounds):
-        for server, command in servers.items():
-            print(f"round {round_ + 1} of {a.rounds}: {server}", file=sys.stderr)
-            with tempfile.TemporaryDirectory() as folder:
-                plain = [(n, workloads[n][1]) for n in names if n != "backlog"]
-                for n, f in run(command, plain, load, folder).items():
-                    figures.setdefault(n, {}).setdefault(server, []).append(f)
-            if "backlog" in names and round_ == 0:
-                with tempfile.TemporaryDirectory() as folder:
-                    f = run(command, [("fill", workloads["backlog"][1]), ("backlog", AFTER["backlog"])], load, folder)
-                    figures.setdefault("backlog", {}).setdefault(server, []).append(
-                        {**f["backlog"], "ok": f["fill"]["ok"], "server_rss_kb": f["fill"].get("server_rss_kb", 0)})
+    if a.durable:
+        stores = list(STORES) if a.durable == "all" else a.durable.split(",")
+        if unknown := set(stores) - set(STORES):
+            p.error(f"--durable: there is no {', '.join(unknown)}; there is: {', '.join(STORES)}")
+        names, servers, figures = measure_stores(stores, a, gearmand + " {store}", load)
+    else:
+        servers = {"ours": a.ours}
+        if a.peer:
+            servers |= dict(x.split("=", 1) for x in a.peer)
+        elif shutil.which("gearmand"):
+            servers |= {"gearmand -t 1": gearmand + " -t 1", "gearmand": gearmand}
+        names = a.only.split(",") if a.only else [w for w in WORKLOADS if w != "backlog"]
+        figures = measure(names, servers, a.rounds, load)
 
     missed = report(names, servers, figures)
     if a.json:
         pathlib.Path(a.json).write_text(json.dumps(figures, indent=1))
     return 1 if missed else 0
+
+
+def measure(names, servers, rounds, load):
+    """Run the plain workloads; return {workload: {server: [figures of each round]}}."""
+    figures = {}
+    for round_ in range(rounds):
+        for server, command in servers.items():
+            print(f"round {round_ + 1} of {rounds}: {server}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                plain = [(n, WORKLOADS[n][1]) for n in names if n != "backlog"]
+                for n, f in run(command, plain, load, folder).items():
+                    figures.setdefault(n, {}).setdefault(server, []).append(f)
+            if "backlog" in names and round_ == 0:
+                with tempfile.TemporaryDirectory() as folder:
+                    f = run(command, [("fill", WORKLOADS["backlog"][1]), ("backlog", AFTER["backlog"])], load, folder)
+                    figures.setdefault("backlog", {}).setdefault(server, []).append(
+                        {**f["backlog"], "ok": f["fill"]["ok"], "server_rss_kb": f["fill"].get("server_rss_kb", 0)})
+    return figures
+
+
+def measure_stores(stores, a, gearmand, load):
+    """Run the durable workloads; return the rows' names, the servers and, as above, the figures."""
+    figures = {}
+    for store in stores:
+        start, options, peer_has_it = STORES[store]
+        servers = {"ours": a.ours_durable}
+        if peer_has_it and shutil.which("gearmand"):
+            servers["gearmand"] = gearmand
+        with start() as database:
+            for round_ in range(a.rounds):
+                for server, command in servers.items():
+                    print(f"{store}, round {round_ + 1} of {a.rounds}: {server}", file=sys.stderr)
+                    with tempfile.TemporaryDirectory() as folder:
+                        told = command.replace("{store}", options(database, folder))
+                        steps = [(store + n, arguments.format(n=a.jobs)) for n, (_, arguments) in DURABLE.items()]
+                        for n, f in run(told, steps, load, folder).items():
+                            figures.setdefault(n, {}).setdefault(server, []).append(f)
+    return list(figures), ["ours", "gearmand"], figures
 
 
 def summary(rows):
@@ -165,13 +204,15 @@ def summary(rows):
 def report(names, servers, figures):
     """Print the table; return the workloads that miss their goal."""
     missed = []
-    print(f"{'workload':<13}{'server':<16}{'jobs/s':>10}{'cpu us/job':>12}{'p50 ms':>9}{'p99 ms':>9}{'rss MB':>9}{'ours: jobs/s':>14}{'cpu':>8}{'rss':>8}  goal")
+    print(f"{'workload':<16}{'server':<16}{'jobs/s':>10}{'cpu us/job':>12}{'p50 ms':>9}{'p99 ms':>9}{'rss MB':>9}{'ours: jobs/s':>14}{'cpu':>8}{'rss':>8}  goal")
     for name in names:
         ours = summary(figures[name]["ours"])
         for server in servers:
-            rows = figures[name][server]
+            rows = figures[name].get(server)
+            if rows is None:
+                continue
             theirs = summary(rows)
-            line = (f"{name:<13}{server:<16}{theirs['rate']:>10.0f}{theirs['cpu']:>12.2f}"
+            line = (f"{name:<16}{server:<16}{theirs['rate']:>10.0f}{theirs['cpu']:>12.2f}"
                     f"{theirs['p50']:>9.2f}{theirs['p99']:>9.2f}{theirs['rss'] / 1024:>9.0f}")
             if server != "ours" and theirs["rate"] and ours["rate"]:
                 line += (f"{ours['rate'] / theirs['rate']:>13.2f}x{theirs['cpu'] / max(ours['cpu'], 0.01):>7.2f}x"
