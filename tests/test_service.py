@@ -11,7 +11,7 @@ import sqlite3
 from typing import Callable, Sequence
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -20,9 +20,9 @@ import gearsvc.service
 from gearsvc import logs
 from gearsvc.config import Settings
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.interfaces import Accept, IQueueStore, StoreError
 from gearsvc.service import JobServerService, ReactorClock, listening_sockets
-from gearsvc.stores.memory import MemoryStore
+from gearsvc.stores.memory import MemoryStore, Rows
 from gearsvc.testing import record
 from tests.core.case import Recorder
 from tests.protocols.case import LOOPBACK, Peer, ServiceCase
@@ -51,7 +51,7 @@ class HandStore(MemoryStore):
     @ivar calls: what was called, in order.
     """
 
-    def __init__(self, rows: dict[bytes, JobRecord] | None = None) -> None:
+    def __init__(self, rows: Rows | None = None) -> None:
         super().__init__(rows)
         self.opening: Deferred[None] = succeed(None)
         self.replaying: Deferred[None] = succeed(None)
@@ -66,12 +66,12 @@ class HandStore(MemoryStore):
         self.calls.append("open")
         return self.opening
 
-    async def _replay(self, accept: Callable[[Sequence[JobRecord]], None]) -> int:
+    async def _replay(self, accept: Accept) -> int:
         number = await super().replay(accept)
         await self.replaying
         return number
 
-    def replay(self, accept: Callable[[Sequence[JobRecord]], None]) -> Deferred[int]:
+    def replay(self, accept: Accept) -> Deferred[int]:
         """
         Accept all that is there, and say so later.
         """
@@ -93,6 +93,32 @@ class HandStore(MemoryStore):
         """
         self.calls.append("close")
         return self.closing
+
+
+class AbsentStore(HandStore):
+    """
+    A store that can't be reached at first.
+    """
+
+    def __init__(self, times: int) -> None:
+        """
+        @param times: how often.
+        """
+        super().__init__()
+        self.left = times
+
+    def open(self) -> Deferred[None]:
+        """
+        Fail, or open.
+        """
+        self.left -= 1
+        if self.left >= 0:
+            error = StoreError("The cellar does not answer.")
+            error.unreachable = True
+            self.opening = fail(error)
+        else:
+            self.opening = succeed(None)
+        return super().open()
 
 
 class PortTests(ServiceCase):
@@ -241,11 +267,11 @@ class StartTests(ServiceCase):
     How a server gets ready.
     """
 
-    def rows(self, number: int) -> dict[bytes, JobRecord]:
+    def rows(self, number: int) -> Rows:
         """
         Stored jobs.
         """
-        return {job.handle: job for job in map(record, range(number))}
+        return Rows({job.handle: job for job in map(record, range(number))})
 
     async def test_replay(self) -> None:
         """
@@ -293,6 +319,54 @@ class StartTests(ServiceCase):
             self.assertEqual(str(failure), "the cellar is flooded")
         await service.stopService()
         self.assertEqual(store.calls, ["open"])
+
+    async def test_store_is_waited_for(self) -> None:
+        """
+        A store that can't be reached yet is tried again, with a line in the log each time whatever --verbose says, and
+        then the server is ready.
+        """
+        self.patch(gearsvc.service, "FIRST_STORE_WAIT", 0.01)
+        store = AbsentStore(3)
+        service = self.service = self.make(store, verbose="FATAL")
+        service.startService()
+        await service.when_ready()
+        self.assertEqual(store.calls, ["open"] * 4 + ["replay"])
+        lines = [line for line in self.logged if "The cellar does not answer. Trying again for " in line]
+        self.assertEqual(len(lines), 3, self.logged)
+
+    async def test_store_is_not_waited_for_any_longer(self) -> None:
+        """
+        When --store-wait is over, the server does not start, and says why; 0 does not wait at all.
+        """
+        self.patch(gearsvc.service, "FIRST_STORE_WAIT", 0.01)
+        store = AbsentStore(1000)
+        service = self.make(store, store_wait=0.1)
+        service.startService()
+        failure = await self.assertFailure(service.when_ready(), StoreError)
+        self.assertEqual(str(failure), "The cellar does not answer.")
+        self.assertGreater(len(store.calls), 2)
+        await service.stopService()
+        store.calls.clear()
+        service = self.make(store, store_wait=0.0)
+        service.startService()
+        await self.assertFailure(service.when_ready(), StoreError)
+        self.assertEqual(store.calls, ["open"])
+        await service.stopService()
+
+    async def test_stopped_while_waiting(self) -> None:
+        """
+        A server that waits for its store can be stopped at once.
+        """
+        store = AbsentStore(1000)
+        self.patch(gearsvc.service, "FIRST_STORE_WAIT", 1000.0)
+        self.patch(gearsvc.service, "LAST_STORE_WAIT", 1000.0)
+        service = self.make(store, store_wait=1000.0)
+        service.startService()
+        ready = self.assertFailure(service.when_ready(), StoreError)
+        await self.until(lambda: store.calls == ["open"])
+        await service.stopService()
+        await ready
+        self.assertEqual(store.calls, ["open", "open"])
 
     async def test_real_store_cannot_be_opened(self) -> None:
         """
@@ -493,7 +567,7 @@ class StopTests(ServiceCase):
         """
         A server that is stopped in the midst of the replay waits for it, serves nobody, and closes the store.
         """
-        store = HandStore({job.handle: job for job in map(record, range(3))})
+        store = HandStore(Rows({job.handle: job for job in map(record, range(3))}))
         store.replaying = Deferred()
         service = self.service = self.make(store)
         service.startService()

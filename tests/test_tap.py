@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gearsvc import __version__
 from gearsvc.config import OPTIONS, Settings
+from gearsvc.plugins import queue_store_makers
 from gearsvc.process import ProcessService
 from gearsvc.serve import ServeOptions
 from gearsvc.tap import Options, make_process
@@ -224,6 +225,41 @@ class CommandTests(CommandCase):
         for word in ("--version", "-V"):
             result = self.run_command(*TWISTD_GEARMAN, word)
             self.assertEqual((result.returncode, result.stdout), (0, f"gearsvc {__version__}\n"))
+
+    def test_help_stores(self) -> None:
+        """
+        --help-stores shows each store that is installed with its options, and what one of them still needs.
+        """
+        result = self.run_command(*TWISTD_GEARMAN, "--help-stores")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        for store in queue_store_makers():
+            self.assertRegex(result.stdout, rf"(?m)^--queue-type {store.names[0]}\b")
+            for option in store.options:
+                self.assertRegex(result.stdout, rf"(?m)^ +--{option.name}\b")
+        self.assertNotIn("--port", result.stdout)
+        self.assertNotIn("not usable", result.stdout)
+
+    def test_missing_library(self) -> None:
+        """
+        A store whose library is not installed is refused in one line that names the extra; --help-stores says it, too.
+        """
+        blocked = self.directory / "site" / "sitecustomize.py"
+        blocked.parent.mkdir()
+        blocked.write_text(
+            "import sys\n"
+            "class Blocked:\n"
+            "    def find_spec(self, name, *rest):\n"
+            "        if name.partition('.')[0] in ('txpostgres', 'psycopg2', 'txredisapi', 'pymysql'):\n"
+            "            raise ModuleNotFoundError(name)\n"
+            "sys.meta_path.insert(0, Blocked())\n"
+        )
+        path = str(blocked.parent)
+        told = self.run_command(*TWISTD_GEARMAN, "--help-stores", PYTHONPATH=path, COLUMNS="500").stdout
+        for store, extra in (("postgres", "postgres"), ("redis", "redis"), ("mysql", "mysql"), ("drizzle", "mysql")):
+            result = self.run_command(*TWISTD_GEARMAN, self.at, "-q", store, PYTHONPATH=path)
+            self.assertEqual(result.returncode, 1)
+            self.assert_one_line(result.stderr, f"--queue-type {store}", f"pip install 'gearsvc[{extra}]'")
+            self.assertIn(f"not usable yet: pip install 'gearsvc[{extra}]'", told)
 
     def test_warnings(self) -> None:
         """
