@@ -331,8 +331,8 @@ class StartTests(ServiceCase):
         service.startService()
         await service.when_ready()
         self.assertEqual(store.calls, ["open"] * 4 + ["replay"])
-        lines = [line for line in self.logged if "The cellar does not answer. Trying again for " in line]
-        self.assertEqual(len(lines), 3, self.logged)
+        lines = [line for line in self.logged() if "The cellar does not answer. Trying again for " in line]
+        self.assertEqual(len(lines), 3, self.logged())
 
     async def test_store_is_not_waited_for_any_longer(self) -> None:
         """
