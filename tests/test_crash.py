@@ -10,19 +10,25 @@ import contextlib
 import os
 import random
 import socket
-import sqlite3
 import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gearsvc.core.packets import REQUEST, RESPONSE, Type
 from gearsvc.core.wire import Packet, PacketDecoder, encode
-from tests.running import RunningServer, start_server, wait_until
+from tests.running import HOST, RunningServer, start_server, wait_until
+from tests.servers import MariaDB, Memcached, PostgreSQL, Redis
 
-KILLS = 20
+if TYPE_CHECKING:
+    Base = SynchronousTestCase
+else:
+    # Not a test case itself.
+    Base = object
+
 SUBMITTERS = 3
 WORKERS = 3
 WINDOW = 25
@@ -106,19 +112,29 @@ class Ledger:
             self.acknowledged[handle] = workload
 
 
-class CrashTests(SynchronousTestCase):
+class Crashes(Base):
     """
-    C{kill -9}, twenty times.
+    C{kill -9}, again and again.
+
+    @cvar kills: how often.
     """
+
+    kills = 5
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        @param directory: the server's.
+        @return: what makes a server keep its jobs in the store under test.
+        """
+        raise NotImplementedError
 
     def setUp(self) -> None:
         """
         A durable server.
         """
-        directory = Path(self.mktemp())
+        directory = Path(self.mktemp()).absolute()
         directory.mkdir()
-        self.database = directory / "queue.db"
-        self.server = start_server("-q", "libsqlite3", "--libsqlite3-db", str(self.database.absolute()), directory=directory)
+        self.server = start_server(*self.store_options(directory), directory=directory, kind="gearsvc")
         self.addCleanup(lambda: self.server.running and self.server.kill())
         self.ledger = Ledger()
         self.seed = random.SystemRandom().randrange(1 << 32)
@@ -181,7 +197,7 @@ class CrashTests(SynchronousTestCase):
 
     def test_nothing_acknowledged_is_lost(self) -> None:
         """
-        Killed twenty times under load, the server runs every job that it
+        Killed again and again under load, the server runs every job that it
         acknowledged, and runs none twice unless the worker or the server that
         had it died.
         """
@@ -191,7 +207,7 @@ class CrashTests(SynchronousTestCase):
         try:
             for thread in submitters + workers:
                 thread.start()
-            for _ in range(KILLS):
+            for _ in range(self.kills):
                 time.sleep(dice.uniform(0.02, 0.5))
                 self.server.kill()
                 self.server.start()
@@ -205,6 +221,9 @@ class CrashTests(SynchronousTestCase):
             for thread in submitters + workers:
                 thread.join()
         self.reconcile()
+        self.server.start()
+        self.assertEqual(self.server.admin("show jobs"), b".\n")
+        self.server.stop()
 
     def reconcile(self) -> None:
         """
@@ -222,8 +241,98 @@ class CrashTests(SynchronousTestCase):
         self.assertEqual(problems[:5], [], f"seed {self.seed}, {len(problems)} problems, process {os.getpid()}")
         # The test has to have tested something.
         again = sum(len(runs) > 1 for runs in ledger.runs.values())
-        self.assertGreater(len(ledger.acknowledged), KILLS)
+        self.assertGreater(len(ledger.acknowledged), self.kills)
         self.assertGreater(again, 0)
-        database = sqlite3.connect(self.database)
-        self.addCleanup(database.close)
-        self.assertEqual(database.execute("SELECT count(*) FROM gearman_queue").fetchone(), (0,))
+
+
+class SQLiteCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in SQLite.
+    """
+
+    kills = 20
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A file beside the server's log.
+        """
+        return ["-q", "libsqlite3", "--libsqlite3-db", str(directory / "queue.db")]
+
+
+class FileCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in a file of our own.
+    """
+
+    kills = 10
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A file beside the server's log.
+        """
+        return ["-q", "file", "--file-path", str(directory / "queue.log")]
+
+
+class TokyoCabinetCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in Tokyo Cabinet.
+    """
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A file beside the server's log.
+        """
+        return ["-q", "libtokyocabinet", "--libtokyocabinet-file", str(directory / "queue.tch")]
+
+
+class PostgreSQLCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in PostgreSQL.
+    """
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A new database.
+        """
+        database = PostgreSQL.shared()
+        return ["-q", "postgres", "--libpq-conninfo", database.conninfo(database.new_database())]
+
+
+class MySQLCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in MariaDB.
+    """
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A new database.
+        """
+        database = MariaDB.shared()
+        account = ["--mysql-user", "gearman", "--mysql-password", "secret"]
+        where = ["--mysql-host", HOST, "--mysql-port", str(database.port), "--mysql-db", database.new_database()]
+        return ["-q", "mysql", *where, *account]
+
+
+class RedisCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in Redis.
+    """
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A prefix of this test's own.
+        """
+        return ["-q", "redis", "--redis-port", str(Redis.shared().port), "--redis-prefix", f"crash{time.monotonic_ns()}_"]
+
+
+class MemcachedCrashTests(Crashes, SynchronousTestCase):
+    """
+    With the queue in a memcached that goes on.
+    """
+
+    def store_options(self, directory: Path) -> list[str]:
+        """
+        A prefix of this test's own.
+        """
+        servers = f"{HOST}:{Memcached.shared().port}"
+        return ["-q", "libmemcached", "--libmemcached-servers", servers, "--libmemcached-prefix", f"c{time.monotonic_ns()}_"]
