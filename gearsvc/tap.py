@@ -63,12 +63,14 @@ class Options(usage.Options):
 
     @cvar process_options: whether the options of the process (C{--daemon},
         C{--log-file}, ...) are ours.
+    @cvar where_listed: what is said to somebody who gives a wrong option.
     @ivar settings: all that was given, checked.
     """
 
     synopsis = "[options]"
     longdesc = "A Gearman job server that takes gearmand's place."
     process_options = False
+    where_listed = "--help lists all options"
     settings: Settings
 
     def __init__(self) -> None:
@@ -112,9 +114,9 @@ class Options(usage.Options):
                 [name[2:] + ("" if option.flag else "=") for name, option in known.items() if len(name) > 2],
             )
         except getopt.GetoptError as error:
-            raise usage.UsageError(f"{error}; --help lists all options") from None
+            raise usage.UsageError(f"{error}; {self.where_listed}") from None
         if rest:
-            raise usage.UsageError(f"{rest[0]!r} is no option; --help lists all options")
+            raise usage.UsageError(self.stray(rest[0]))
         given = [(known[word], "yes" if known[word].flag else value) for word, value in words]
 
         told = dict(given)
@@ -137,6 +139,12 @@ class Options(usage.Options):
         if CHECK_ARGS in told:
             make_process(self.settings)
             raise SystemExit(0)
+
+    def stray(self, word: str) -> str:
+        """
+        What is said of a word that belongs to no option.
+        """
+        return f"{word!r} is no option; {self.where_listed}"
 
     def getUsage(self, width: int | None = None) -> str:
         """

@@ -4,6 +4,9 @@ What the log says of a long replay.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from gearsvc.logs import Logger
 
 log = Logger(__name__)
@@ -12,6 +15,25 @@ PROGRESS_ROWS = 100_000
 """
 How many jobs one line of the log stands for.
 """
+
+
+_listeners: list[Callable[[int], None]] = []
+
+
+@contextmanager
+def totals_told_to(listener: Callable[[int], None]) -> Iterator[None]:
+    """
+    Have a function hear how many jobs a replay is about to give, for somebody
+    who shows its progress elsewhere than in the log.
+
+    @param listener: called once in each replay that begins, in the reactor's
+        thread, if the store knows the number.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class Progress:
@@ -29,6 +51,8 @@ class Progress:
         self._where = where
         self._total = total
         self.done = 0
+        for listener in _listeners:
+            listener(total)
 
     def advance(self, count: int) -> None:
         """
