@@ -125,7 +125,8 @@ class LogLines:
         failure = event.get("log_failure")
         if failure is not None:
             report(self._name, f"there is a mistake in the program: {failure.value!r}")
-        else:
+        elif event.get("log_namespace") != "twisted.internet.defer":
+            # (That says that a failure is about to follow.)
             report(self._name, eventAsText(event, includeTimestamp=False, includeSystem=False))
 
 
@@ -175,22 +176,23 @@ def run(
                 clear()
             sys.stdout.flush()
         except Interrupted:
-            report(name, f"interrupted. {so_far()}")
+            tell("interrupted")
             return interruption.status
         except BrokenPipeError:
             # What is left in the buffer has nowhere to go to.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
         except EXPECTED as error:
-            reason = reason_of(error)
-            if so_far():
-                reason = f"{reason.rstrip('.')}. {so_far()}"
-            report(name, reason)
+            tell(reason_of(error))
             return 1
         except Exception as error:
-            report(name, f"there is a mistake in the program: {error!r}. {so_far()}")
+            tell(f"there is a mistake in the program: {error!r}")
             return 1
         return 0
+
+    def tell(reason: str) -> None:
+        done = so_far()
+        report(name, f"{reason.rstrip('.')}. {done}" if done else reason)
 
     def handle(number: int, frame: FrameType | None) -> None:
         interruption.request(number)
