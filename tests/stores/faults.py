@@ -84,52 +84,27 @@ class Submitters:
             assert not thread.is_alive(), "a submission was never answered"
 
 
-class StoreFaults(Base):
+class ServerCase(Base):
     """
-    A server whose database stops working, and works again.
+    A job server whose store is in trouble, seen by its clients.
 
-    @cvar pauses: whether the store gives up on a database that answers
-        nothing, and how many seconds that takes at most.
-    @ivar database: the database server.
-    @ivar wire: what stands before it.
     @ivar directory: the job server's.
+    @ivar server: the job server, once it was started.
     """
 
-    def make_database(self) -> DatabaseServer:
-        """
-        @return: a database server of the test's own, not yet started.
-        """
-        raise NotImplementedError
-
-    def options(self, port: int) -> list[str]:
-        """
-        @return: what makes a job server use the database at a port.
-        """
-        raise NotImplementedError
-
-    def create(self) -> None:
-        """
-        Make in the database what the job server expects to be there.
-        """
-
-    def setUp(self) -> None:
-        """
-        Start the database.
-        """
-        self.database = self.make_database()
-        self.addCleanup(self.database.end)
-        self.database.start()
-        self.create()
-        self.wire = Proxy(self.database.port)
-        self.addCleanup(self.wire.close)
-        self.directory = Path(tempfile.mkdtemp(prefix="gearsvc-"))
-        self.addCleanup(shutil.rmtree, self.directory)
+    directory: Path
 
     def start(self) -> None:
         """
         Start the job server.
         """
-        self.server = start_server(*self.options(self.wire.port), directory=self.directory, kind="gearsvc")
+        raise NotImplementedError
+
+    def start_with(self, *options: str) -> None:
+        """
+        Start the job server with these options.
+        """
+        self.server = start_server(*options, directory=self.directory, kind="gearsvc")
         self.addCleanup(lambda: self.server.running and self.server.kill())
 
     def connect(self) -> Connection:
@@ -210,6 +185,53 @@ class StoreFaults(Base):
             if reasons:
                 self.assertTrue(any(reason in refusal for reason in reasons), refusal)
         self.assertEqual(self.stored(), submitters.acknowledged)
+
+
+class StoreFaults(ServerCase):
+    """
+    A server whose database stops working, and works again.
+
+    @cvar pauses: whether the store gives up on a database that answers
+        nothing, and how many seconds that takes at most.
+    @ivar database: the database server.
+    @ivar wire: what stands before it.
+    """
+
+    def make_database(self) -> DatabaseServer:
+        """
+        @return: a database server of the test's own, not yet started.
+        """
+        raise NotImplementedError
+
+    def options(self, port: int) -> list[str]:
+        """
+        @return: what makes a job server use the database at a port.
+        """
+        raise NotImplementedError
+
+    def create(self) -> None:
+        """
+        Make in the database what the job server expects to be there.
+        """
+
+    def setUp(self) -> None:
+        """
+        Start the database.
+        """
+        self.database = self.make_database()
+        self.addCleanup(self.database.end)
+        self.database.start()
+        self.create()
+        self.wire = Proxy(self.database.port)
+        self.addCleanup(self.wire.close)
+        self.directory = Path(tempfile.mkdtemp(prefix="gearsvc-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def start(self) -> None:
+        """
+        Start the job server.
+        """
+        self.start_with(*self.options(self.wire.port))
 
     # The tests.
 
