@@ -42,6 +42,14 @@ def row_key(record: JobRecord) -> bytes:
     unique = record.unique
     if unique and unique != b"-" and len(unique) <= GEARMAND_KEEPS and not unique.startswith(MADE_KEY):
         return unique
+    return made_key(record)
+
+
+def made_key(record: JobRecord) -> bytes:
+    """
+    A C{unique_key} that is no other job's, whatever the job's unique id and
+    function are.
+    """
     key = MADE_KEY + record.handle
     if len(key) > GEARMAND_KEEPS:
         key = MADE_KEY + blake2b(record.handle, digest_size=16).hexdigest().encode()

@@ -89,28 +89,11 @@ class StoreThread:
             else:
                 reactor.callFromThread(result.callback, value)
 
-    async def replay(self, pieces: Iterator[Sequence[JobRecord]], accept: Accept, total: int, where: str) -> int:
+    def replay(self, pieces: Iterator[Sequence[JobRecord]], accept: Accept, total: int, where: str) -> Deferred[int]:
         """
-        Hand over what the thread reads.
-
-        @param pieces: some jobs at a time, none of them empty; each is made in
-            the thread.
-        @param accept: see L{IQueueStore.replay
-            <gearsvc.interfaces.IQueueStore.replay>}.
-        @param total: how many jobs there are, for the log.
-        @param where: the store's name, for the log.
-        @return: how many jobs there were.
+        Hand over what the thread reads: see L{replay}.
         """
-        progress = Progress(where, total)
-        coming = self.run(next, pieces, None)
-        while piece := await coming:
-            # The thread reads on while the job server takes these.
-            coming = self.run(next, pieces, None)
-            accepted = accept(piece)
-            if accepted is not None:
-                await accepted
-            progress.advance(len(piece))
-        return progress.done
+        return ensureDeferred(replay(self.run, pieces, accept, total, where))
 
     def end(self, function: Callable[[], None]) -> Deferred[None]:
         """
@@ -129,3 +112,30 @@ class StoreThread:
         calls, self._calls = self._calls, None
         assert calls is not None
         calls.put(None)
+
+
+async def replay(
+    run: Callable[..., Deferred[Any]], pieces: Iterator[Sequence[JobRecord]], accept: Accept, total: int, where: str
+) -> int:
+    """
+    Hand over what a thread reads.
+
+    @param run: calls a function in the thread, as L{StoreThread.run} does.
+    @param pieces: some jobs at a time, none of them empty; each is made in
+        the thread.
+    @param accept: see L{IQueueStore.replay
+        <gearsvc.interfaces.IQueueStore.replay>}.
+    @param total: how many jobs there are, for the log.
+    @param where: the store's name, for the log.
+    @return: how many jobs there were.
+    """
+    progress = Progress(where, total)
+    coming = run(next, pieces, None)
+    while piece := await coming:
+        # The thread reads on while the job server takes these.
+        coming = run(next, pieces, None)
+        accepted = accept(piece)
+        if accepted is not None:
+            await accepted
+        progress.advance(len(piece))
+    return progress.done
