@@ -36,7 +36,7 @@ from tests.running import HOST, PATIENCE, free_port
 
 VARYING = (
     (r"(?<![\w.])/[\w./+-]+", "<path>"),
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[+.]\d+", "<time>"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([+.]\d+)?", "<time>"),
     (r"\bPython \d\S*", "Python <version>"),
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
