@@ -12,7 +12,7 @@ its memory, and runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
@@ -177,13 +177,25 @@ class MemcachedStore:
     def _prefix(self) -> str:
         return self._keys.prefix.decode("utf-8", "backslashreplace")
 
+    async def _alone(self, work: Coroutine[Any, Any, None]) -> None:
+        """
+        Do something when nothing else is being done.
+        """
+        acquired = self._lock.acquire()
+        if not acquired.called:
+            await acquired
+        try:
+            await work
+        finally:
+            self._lock.release()
+
     # Opening and closing.
 
     def open(self) -> Deferred[None]:
         """
         See L{IQueueStore.open}.
         """
-        return self._lock.run(self._open)
+        return ensureDeferred(self._alone(self._open()))
 
     async def _open(self) -> None:
         try:
@@ -228,7 +240,7 @@ class MemcachedStore:
         """
         See L{IQueueStore.close}.
         """
-        return self._lock.run(self._close)
+        return ensureDeferred(self._alone(self._close()))
 
     async def _close(self) -> None:
         if self._renewal is not None:
@@ -248,7 +260,7 @@ class MemcachedStore:
 
     def _renew(self) -> None:
         self._renewal = None
-        self._lock.run(self._keep_lease).addErrback(lambda failure: log.failure("The lease can't be kept.", failure))
+        ensureDeferred(self._alone(self._keep_lease())).addErrback(lambda failure: log.failure("The lease can't be kept.", failure))
 
     async def _keep_lease(self) -> None:
         try:
@@ -310,7 +322,7 @@ class MemcachedStore:
         keys = self._keys
         writes = [Write(keys, record) for record in added]
         removals = [(record, _place_of(record)[1] or keys.of(record)) for record in removed]
-        return self._lock.run(self._commit, writes, removals)
+        return ensureDeferred(self._alone(self._commit(writes, removals)))
 
     async def _commit(self, writes: list[Write], removals: list[tuple[JobRecord, bytes]]) -> None:
         await self._ready()
@@ -656,7 +668,7 @@ class MemcachedStore:
         is over.
         """
         if self._lines - self._jobs > SPARE_LINES + self._jobs or self._overgrown is not None:
-            self._lock.run(self._rewrite).addErrback(lambda failure: log.failure("The index can't be rewritten.", failure))
+            ensureDeferred(self._alone(self._rewrite())).addErrback(lambda failure: log.failure("The index can't be rewritten.", failure))
 
     async def _rewrite(self) -> None:
         worst = sorted(self._segments.values(), key=lambda segment: segment.live - segment.lines)[:REWRITTEN_SEGMENTS]
@@ -708,10 +720,10 @@ class MemcachedStore:
                 await _taken(accept(records))
                 progress.advance(len(records))
             async for records in replay.strangers():
-                await self._lock.run(self._adopt, records)
+                await self._alone(self._adopt(records))
                 await _taken(accept(records))
                 progress.advance(len(records))
-            await self._lock.run(self._clear, replay.missing, replay.half)
+            await self._alone(self._clear(replay.missing, replay.half))
             await replay.report()
         except StoreError as error:
             error.uncertain = False

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple, cast
 
 from twisted.internet.defer import Deferred, FirstError, TimeoutError, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Connection as StreamConnection
 from twisted.protocols.memcache import ClientError, Command, MemCacheProtocol, NoSuchCommand, ServerError
 from twisted.python.failure import Failure
 
@@ -90,7 +91,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
 def _parse_address(text: str) -> Address:
     if text.startswith("/"):
         return Address(text, 0)
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s\[\]:/-][^\s\[\]:/]*))(?::([0-9]{1,5}))?(?::[0-9]+)?", text, re.ASCII)
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|(\w[\w.-]*))(?::([0-9]{1,5}))?(?::[0-9]+)?", text)
     if match is None or int(match[3] or 0) > 65535:
         raise ValueError(f"must be servers such as 127.0.0.1:11211, with commas between them, and not hold {text!r}")
     # libmemcached, too, takes port 0 for the usual one.
@@ -265,6 +266,24 @@ class _Listing(_Bulk):
         return self._rest if lines.endswith(b"END\r\n") and lines[-6:-5] in (b"", b"\n") else None
 
 
+_ANSWERS = (
+    b"STORED",
+    b"NOT_STORED",
+    b"EXISTS",
+    b"NOT_FOUND",
+    b"DELETED",
+    b"VALUE ",
+    b"STAT ",
+    b"END",
+    b"ERROR",
+    b"CLIENT_ERROR",
+    b"SERVER_ERROR",
+)
+"""
+What lines begin with that L{MemCacheProtocol} reads.
+"""
+
+
 class Connection(MemCacheProtocol):
     """
     A connection to one server.
@@ -286,9 +305,8 @@ class Connection(MemCacheProtocol):
         self.ended: Deferred[None] = Deferred()
 
     @property
-    def _wire(self) -> ITCPTransport:
-        # (That of a Unix socket has what is used of it, too.)
-        return cast(ITCPTransport, self.transport)
+    def _wire(self) -> StreamConnection:
+        return cast(StreamConnection, self.transport)
 
     def abort(self) -> None:
         """
@@ -336,11 +354,21 @@ class Connection(MemCacheProtocol):
     def _send(self, parts: list[bytes], bulk: _Bulk) -> Deferred[Any]:
         if self._disconnected:
             return fail(ConnectionLost())
-        if not self._current:
+        idle = not self._current
+        self._current.append(bulk)
+        if idle:
             self.setTimeout(self.persistentTimeOut)
             self.setRawMode()
-        self._current.append(bulk)
-        self._wire.writeSequence(parts)
+            # All that was sent has been answered, so nothing waits to be sent: what the system takes needs not go through
+            # the reactor first, which would cost a turn.
+            data = b"".join(parts)
+            sent = self._wire.writeSomeData(data)
+            if isinstance(sent, int):
+                data = data[sent:]
+            if data:
+                self._wire.write(data)
+        else:
+            self._wire.writeSequence(parts)
         deferred: Deferred[Any] = bulk._deferred
         return deferred
 
@@ -377,6 +405,9 @@ class Connection(MemCacheProtocol):
         A line for L{MemCacheProtocol}.
         """
         try:
+            # (Twisted's takes other lines for numbers, for which nobody asks here.)
+            if not line.startswith(_ANSWERS):
+                raise ValueError
             super().lineReceived(line)
         except (ValueError, IndexError, RuntimeError, AttributeError, TypeError):
             self._give_up(line)
@@ -524,6 +555,14 @@ class Servers:
         @raise StoreError: if one of them does not answer; all connections are
             dropped then, and whether anything was done is uncertain.
         """
+        if len(questions) == 1:
+            [(index, question)] = questions
+            connection = self.connections[index]
+            try:
+                return [await question(connection)]
+            except _SILENCE as error:
+                self.drop()
+                raise _explain(error, self.addresses[index], connection) from None
         answers = [
             question(self.connections[index]).addErrback(self._silent, self.addresses[index], self.connections[index])
             for index, question in questions
@@ -537,7 +576,8 @@ class Servers:
             raise _reason(error) from None
 
     def _silent(self, failure: Failure, address: Address, connection: Connection) -> Failure:
-        return Failure(_silence(failure, address, connection))
+        failure.trap(*_SILENCE)
+        return Failure(_explain(failure.value, address, connection))
 
     async def list_keys(self, index: int, pattern: re.Pattern[bytes], older: re.Pattern[bytes], take: Take, take_older: Take) -> bool:
         """
@@ -563,8 +603,8 @@ class Servers:
             return True
         except (Refused, ServerError, ClientError, NoSuchCommand):
             return False
-        except (ConnectionLost, ConnectionDone, TimeoutError):
-            raise _silence(Failure(), self.addresses[index], connection) from None
+        except _SILENCE as error:
+            raise _explain(error, self.addresses[index], connection) from None
         finally:
             connection.abort()
             await connection.ended
@@ -639,11 +679,25 @@ def _get(keys: list[bytes]) -> Callable[[Connection], Deferred[Any]]:
     return lambda connection: connection.values(keys)
 
 
-def _silence(failure: Failure, address: Address, connection: Connection) -> StoreError:
+_SILENCE = (
+    Refused,
+    ServerError,
+    ClientError,
+    NoSuchCommand,
+    ConnectionLost,
+    ConnectionDone,
+    ConnectionAborted,
+    TimeoutError,
+)
+"""
+What a question to a server fails with.
+"""
+
+
+def _explain(reason: BaseException | None, address: Address, connection: Connection) -> StoreError:
     """
     Why a server does not do what it was asked for.
     """
-    reason = failure.value
     if connection.nonsense:
         said = connection.nonsense.decode("utf-8", "backslashreplace").splitlines()[0]
         error = StoreError(f"What answers at {address} is not memcached: it said {said!r}; correct --libmemcached-servers.")
@@ -652,7 +706,7 @@ def _silence(failure: Failure, address: Address, connection: Connection) -> Stor
         error = StoreError(f"memcached at {address} refuses to serve: {answer}.")
     elif isinstance(reason, NoSuchCommand):
         error = StoreError(f"memcached at {address} does not know a command; it is too old.")
-    elif isinstance(reason, (ConnectionLost, ConnectionDone)):
+    elif isinstance(reason, (ConnectionLost, ConnectionDone, ConnectionAborted)):
         error = StoreError(f"memcached at {address} has broken the connection.")
         error.unreachable = True
     else:

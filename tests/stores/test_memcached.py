@@ -4,14 +4,11 @@ Tests for L{gearsvc.stores.memcached}: the contract over a real memcached.
 
 from __future__ import annotations
 
-import socket
 import subprocess
-import time
-from typing import Any
-
+import sys
 from twisted.trial.unittest import TestCase
 
-from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.interfaces import IQueueStore
 from gearsvc.stores import memcachedlease, reconnecting
 from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
@@ -19,21 +16,7 @@ from gearsvc.testing import BrokenConnectionContract, sleep
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.servers import Memcached
-
-
-def ask(port: int, *parts: bytes) -> list[bytes]:
-    """
-    Talk to memcached as a person would.
-
-    @param parts: what is sent; the last answer must end a list, or be the only line.
-    @return: the lines that came back.
-    """
-    with socket.create_connection((HOST, port), 5) as connection:
-        connection.sendall(b"".join(parts) + b"\r\nmn\r\n")
-        answer = b""
-        while not answer.endswith(b"MN\r\n"):
-            answer += connection.recv(65536)
-    return answer.split(b"\r\n")[:-2]
+from tests.stores.memcacheds import ask, put
 
 
 class MemcachedContract(BrokenConnectionContract, TestCase):
@@ -45,14 +28,17 @@ class MemcachedContract(BrokenConnectionContract, TestCase):
         """
         Empty the server, and put a wire before it.
         """
+        self.patch(reconnecting, "LAST_PAUSE", 0.2)
         self.database = Memcached.shared()
         ask(self.database.port, b"flush_all")
         self.wire = Proxy(self.database.port)
         self.addCleanup(self.wire.close)
         self.stores: list[MemcachedStore] = []
-        self.addCleanup(self.close_stores)
 
-    async def close_stores(self) -> None:
+    async def tearDown(self) -> None:
+        """
+        Close what a test has left open.
+        """
         for store in self.stores:
             await store.close()
 
@@ -91,9 +77,14 @@ class MemcachedContract(BrokenConnectionContract, TestCase):
         self.stores.remove(store)
         self.wire.cut()
         await store.close()
-        gone = subprocess.Popen(["true"])
-        gone.wait()
-        key = b"gearsvc:gear_lease"
-        value = b" ".join([b"word", b"0", memcachedlease.this_machine().encode(), b"%d" % gone.pid, b"123", b"somebody"])
-        self.assertEqual(ask(self.database.port, b"set %b 0 0 %d\r\n%b" % (key, len(value), value)), [b"STORED"])
+        put(self.database.port, b"gearsvc:gear_lease", value_of_the_dead())
         self.wire.mend()
+
+
+def value_of_the_dead() -> bytes:
+    """
+    @return: the lease of a process of this machine that is gone.
+    """
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return f"word 7 {memcachedlease.this_machine()} {gone.pid} 123 process {gone.pid} on here".encode()
