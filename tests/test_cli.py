@@ -20,7 +20,8 @@ class CommandLineTests(CommandCase):
         for word in ("--help", "-h"):
             result = self.run_command(*GEARSVC, word)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
-            self.assertRegex(result.stdout, r"(?m)^  serve ")
+            for command in ("serve", "queue"):
+                self.assertRegex(result.stdout, rf"(?m)^  {command} ")
 
     def test_version(self) -> None:
         """

@@ -12,6 +12,7 @@ from typing import Any
 
 from gearsvc.core.jobs import JobRecord, Priority
 from gearsvc.queuecommand.joblines import PRIORITY_NAMES, fields_of, put
+from gearsvc.queuecommand.readable import readable
 from gearsvc.queuecommand.tables import Column, Table
 
 
@@ -183,27 +184,3 @@ def time_of(seconds: float) -> str:
     except (ValueError, OverflowError, OSError):
         # It is after the year 9999.
         return f"{seconds:.0f}"
-
-
-def readable(data: bytes) -> str:
-    """
-    Bytes as a person can read them: what can't be seen, or told apart, as in
-    a Python string.
-    """
-    text = data.decode("utf-8", "surrogateescape")
-    if text.isprintable() and "\\" not in text and text.strip(" ") == text:
-        return text
-    inner = text.strip(" ")
-    before = len(text) - len(text.lstrip(" "))
-    after = len(text) - len(inner) - before
-    return "\\x20" * before + "".join(map(_readable, inner)) + "\\x20" * after
-
-
-def _readable(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return repr(character)[1:-1]

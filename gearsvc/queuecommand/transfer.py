@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore
+from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.queuecommand.display import Display
 from gearsvc.queuecommand.identity import KnownJobs, Verdict
+from gearsvc.queuecommand.readable import readable
 from gearsvc.queuecommand.running import Interruption
 from gearsvc.stores.progress import totals_told_to
 
@@ -143,7 +144,25 @@ class Target:
         batch, self._waiting, self._bytes = self._waiting, [], 0
         if batch:
             self._interruption.check()
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[JobRecord]) -> None:
+        """
+        Store a batch.  If it is refused, find the first job of it that is.
+        """
+        try:
             await self._store.commit(batch, [])
+        except StoreError as error:
+            if error.uncertain:
+                raise
+            if len(batch) == 1:
+                raise StoreError(
+                    f"The job {readable(batch[0].handle)} of {readable(batch[0].function)} can't be stored: {error}"
+                ) from None
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        else:
             self._tally.new += len(batch)
 
     def close(self) -> None:
@@ -160,7 +179,8 @@ async def copy(
     Copy all jobs from one open store to another.
 
     @param tally: counts what is done, as it is done.
-    @raise StoreError: if one of them fails.  What was copied before stays.
+    @raise StoreError: if one of them fails, or the target does not take a job,
+        which is named then.  What was copied before stays.
     @raise Interrupted: if the user wants us to stop; likewise.
     """
     there = Target(target, tally, interruption)

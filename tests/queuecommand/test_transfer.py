@@ -247,12 +247,65 @@ class CopyTests(TestCase):
         """
         self.source.hold([record(number) for number in range(5 * MAX_ROWS)])
         self.target.good_for = 2
-        with self.assertRaisesRegex(StoreError, "^The disk is full.$"):
+        with self.assertRaisesRegex(StoreError, "^The job H:test:4000 of resize can't be stored: The disk is full.$"):
             await self.copy()
         self.assertEqual(self.tally.new, 2 * MAX_ROWS)
         self.target.good_for = 1_000_000
         self.assertEqual(await self.copy(), "6,000 jobs copied, 4,000 there already.")
         self.assert_copied()
+
+    async def test_refused_job(self) -> None:
+        """
+        A job that the target does not take is named; those before it are stored, and none behind it.
+        """
+        self.source.hold([record(number, workload=bytes(number == 1234)) for number in range(3 * MAX_ROWS)])
+        commit = self.target.commit
+
+        def picky(added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
+            if any(job.workload for job in added):
+                return fail(StoreError("It is too large."))
+            return commit(added, removed)
+
+        self.patch(self.target, "commit", picky)
+        with self.assertRaisesRegex(StoreError, "^The job H:test:1234 of resize can't be stored: It is too large.$"):
+            await self.copy()
+        self.assertEqual(list(self.target.rows), [b"H:test:%d" % number for number in range(1234)])
+        self.assertEqual(self.tally.new, 1234)
+
+    async def test_refused_in_passing(self) -> None:
+        """
+        A batch that is refused once, and then is not, is stored in its order.
+        """
+        self.source.hold([record(number) for number in range(3 * MAX_ROWS)])
+        commit = self.target.commit
+        troubles = [StoreError("It is locked.")]
+
+        def moody(added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
+            return fail(troubles.pop()) if troubles and self.target.rows else commit(added, removed)
+
+        self.patch(self.target, "commit", moody)
+        self.assertEqual(await self.copy(), "6,000 jobs copied.")
+        self.assertEqual(troubles, [])
+        self.assert_copied()
+
+    async def test_uncertain(self) -> None:
+        """
+        A batch of which is not known whether it is stored is not tried again; what is there shows when all is run again.
+        """
+        self.source.hold([record(number) for number in range(MAX_ROWS)])
+        commit = self.target.commit
+        error = StoreError("The connection broke.")
+        error.uncertain = True
+
+        def breaking(added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
+            return commit(added, removed).addCallback(lambda _: fail(error))
+
+        self.patch(self.target, "commit", breaking)
+        with self.assertRaisesRegex(StoreError, "^The connection broke.$"):
+            await self.copy()
+        self.assertEqual(self.target.batches, [MAX_ROWS])
+        self.patch(self.target, "commit", commit)
+        self.assertEqual(await self.copy(), "0 jobs copied, 2,000 there already.")
 
     async def test_source_has_its_own_errors(self) -> None:
         """
@@ -266,7 +319,7 @@ class CopyTests(TestCase):
             return replay(accept).addErrback(lambda reason: fail(StoreError("The source is broken.")))
 
         self.patch(self.source, "replay", clumsy)
-        with self.assertRaisesRegex(StoreError, "^The disk is full.$"):
+        with self.assertRaisesRegex(StoreError, "The disk is full.$"):
             await self.copy()
 
     async def test_source_fails(self) -> None:
