@@ -219,6 +219,7 @@ class QueueFile:
                 if not self._sound:
                     self._restore()
                 self._sealed = False
+                self._places = None
                 self._append(parts)
                 if self._live is not None:
                     self._live = max(0, self._live + growth)
