@@ -157,7 +157,9 @@ class ServerCase(Base):
         self.assertEqual((self.server.log.count(BROKEN), self.server.log.count(BACK)), (1, 1), self.server.log)
         self.assertNotIn("Traceback", self.server.log)
 
-    def assert_survives(self, trouble: Callable[[], object], end: Callable[[], object], *reasons: bytes) -> None:
+    def assert_survives(
+        self, trouble: Callable[[], object], end: Callable[[], object], *reasons: bytes, keeps: bool = True
+    ) -> None:
         """
         Hold that a trouble under load costs refused submissions, and nothing
         else.
@@ -165,6 +167,8 @@ class ServerCase(Base):
         @param trouble: makes it.
         @param end: ends it.
         @param reasons: what each refusal is to hold: one of these at least.
+        @param keeps: whether the store has what was acknowledged before the
+            trouble when that is over.  (What is acknowledged then, it has to.)
         """
         self.start()
         submitters = Submitters(self.connect)
@@ -173,9 +177,9 @@ class ServerCase(Base):
             trouble()
             wait_until(lambda: len(submitters.refused) > 5, f"jobs are refused\n{self.server.log}")
             self.assert_serves()
+            before = set(submitters.acknowledged)
             end()
-            before = len(submitters.acknowledged)
-            wait_until(lambda: len(submitters.acknowledged) > before + 50, f"jobs are acknowledged again\n{self.server.log}")
+            wait_until(lambda: len(submitters.acknowledged) > len(before) + 50, f"jobs are acknowledged again\n{self.server.log}")
         finally:
             submitters.stop()
         self.assert_two_lines()
@@ -184,18 +188,20 @@ class ServerCase(Base):
             self.assertNotIn(b"\n", refusal)
             if reasons:
                 self.assertTrue(any(reason in refusal for reason in reasons), refusal)
-        self.assertEqual(self.stored(), submitters.acknowledged)
+        self.assertEqual(self.stored(), submitters.acknowledged - (set() if keeps else before))
 
 
 class StoreFaults(ServerCase):
     """
     A server whose database stops working, and works again.
 
-    @cvar pauses: whether the store gives up on a database that answers
-        nothing, and how many seconds that takes at most.
+    @cvar keeps: whether the database still has what was committed when it has
+        ended and was started again.
     @ivar database: the database server.
     @ivar wire: what stands before it.
     """
+
+    keeps = True
 
     def make_database(self) -> DatabaseServer:
         """
@@ -239,13 +245,13 @@ class StoreFaults(ServerCase):
         """
         The database is stopped and started under load.
         """
-        self.assert_survives(self.database.stop, self.database.start)
+        self.assert_survives(self.database.stop, self.database.start, keeps=self.keeps)
 
     def test_killed(self) -> None:
         """
         The database is killed (SIGKILL) and started under load.
         """
-        self.assert_survives(self.database.kill, self.database.start)
+        self.assert_survives(self.database.kill, self.database.start, keeps=self.keeps)
 
     def test_cut_in_the_midst_of_a_batch(self) -> None:
         """
@@ -317,12 +323,19 @@ class StoreFaults(ServerCase):
         A server whose database is not up yet says so with each try, and serves once it is.
         """
         self.database.stop()
-        starter = threading.Timer(2.0, self.database.start)
+        over = threading.Event()
+
+        def start_later() -> None:
+            time.sleep(2.0)
+            self.database.start()
+            # The database ends with the thread that has started it.
+            over.wait()
+
+        starter = threading.Thread(target=start_later)
         starter.start()
-        try:
-            self.start()
-        finally:
-            starter.join()
+        self.addCleanup(starter.join)
+        self.addCleanup(over.set)
+        self.start()
         self.assertGreaterEqual(self.server.log.count("Trying again"), 2, self.server.log)
         self.assertNotIn("Traceback", self.server.log)
         self.assertEqual(self.submit(self.connect(), b"at last")[0], Type.JOB_CREATED)
