@@ -55,6 +55,8 @@ class Option:
     @ivar twistd: set if it concerns the process and not the server: what
         twistd has in its place.
     @ivar shown: how C{--help} writes the default, where C{str} will not do.
+    @ivar made: whether it is the path of what a store makes if it is not there;
+        where jobs are only read from it, that is a mistake in the path.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Option:
     effect: bool = True
     twistd: str = ""
     shown: str | None = None
+    made: bool = False
 
     @property
     def attribute(self) -> str:

@@ -103,7 +103,8 @@ class PackageTests(unittest.TestCase):
         """
         The wheel holds the four modules of the page, and no __init__.py that would be gearsvc's.
         """
-        pip(self.installation.programs, "wheel", "--no-deps", "--wheel-dir", str(self.directory), str(self.installation.package))
+        package = str(self.installation.package)
+        pip(self.installation.programs, "wheel", "--no-deps", "--wheel-dir", str(self.directory), package)
         [path] = self.directory.glob("*.whl")
         with zipfile.ZipFile(path) as wheel:
             self.assertEqual({name for name in wheel.namelist() if ".dist-info/" not in name}, MODULES)
@@ -112,8 +113,8 @@ class PackageTests(unittest.TestCase):
         """
         The tests of the installed package pass, the contract of all stores among them.
         """
-        site = self.program("python", "-c", "import gearsvc, gearsvc_spool; print(gearsvc.__file__, gearsvc_spool.__file__)")
-        self.assertEqual(site.count("/site-packages/"), 2)
+        where = self.program("python", "-c", "import gearsvc, gearsvc_spool as spool; print(gearsvc, spool)")
+        self.assertEqual(where.count("/site-packages/"), 2)
         output = self.program("trial", "gearsvc_spool")
         self.assertRegex(output, r"PASSED \(successes=\d\d\)\n$")
         self.assertIn("test_any_bytes", output)
@@ -135,8 +136,8 @@ class PackageTests(unittest.TestCase):
         """
         server = RunningServer("gearsvc", (), self.directory, free_port())
         twistd = str(self.installation.programs / "twistd")
-        server.command = [*WITHOUT_PYTHONPATH, twistd, "-n", "--pidfile=", "gearman", "-q", "spool", "--spool-directory", "jobs"]
-        server.command += ["--port", f"tcp:{server.port}:interface={HOST}"]
+        server.command = [*WITHOUT_PYTHONPATH, twistd, "-n", "--pidfile=", "gearman"]
+        server.command += ["--port", f"tcp:{server.port}:interface={HOST}", "-q", "spool", "--spool-directory", "jobs"]
         gearman = ["gearman", "-h", HOST, "-p", str(server.port), "-f", "say"]
         server.start()
         try:
@@ -184,7 +185,8 @@ class EditableTests(unittest.TestCase):
 
     def test_ways(self) -> None:
         """
-        The store is found whether gearsvc, the package, or both are editable; uninstalled, it is gone and leaves gearsvc whole.
+        The store is found whether gearsvc, the package, or both are editable; uninstalled, it is gone and leaves
+        gearsvc whole.
         """
         directory = Path(tempfile.mkdtemp(prefix="gearsvc-store-"))
         self.addCleanup(shutil.rmtree, directory)

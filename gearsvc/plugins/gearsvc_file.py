@@ -26,7 +26,7 @@ class FileMaker:
     names = ("file",)
     summary = "in a file of gearsvc's own, a log: acknowledged jobs survive a crash"
 
-    path = Option("file-path", "The queue's file. It is made if it is not there.", some_text, metavar="FILE")
+    path = Option("file-path", "The queue's file. It is made if it is not there.", some_text, metavar="FILE", made=True)
     options = (path,)
 
     def missing(self) -> str:

@@ -49,7 +49,9 @@ class SQLiteMaker:
     names = ("libsqlite3", "sqlite", "sqlite3")
     summary = "in an SQLite database: acknowledged jobs survive a crash"
 
-    database = Option("libsqlite3-db", "The database's file. It is made if it is not there.", some_text, metavar="FILE")
+    database = Option(
+        "libsqlite3-db", "The database's file. It is made if it is not there.", some_text, metavar="FILE", made=True
+    )
     table = Option("libsqlite3-table", "The table.", some_text, "gearman_queue", metavar="NAME")
     on_shutdown = Option(
         "store-queue-on-shutdown",

@@ -65,14 +65,13 @@ def content_of(record: JobRecord) -> bytes:
     """
     A digest of what a job is to do: of all that no server changes.
     """
-    reducer = record.reducer
+    function, unique, reducer = record.function, record.unique, record.reducer
+    reducers = -1 if reducer is None else len(reducer)
     digest = blake2b(
-        b"%d %d %d %d %d "
-        % (len(record.function), len(record.unique), -1 if reducer is None else len(reducer), record.priority, record.run_at),
-        digest_size=16,
+        b"%d %d %d %d %d " % (len(function), len(unique), reducers, record.priority, record.run_at), digest_size=16
     )
-    digest.update(record.function)
-    digest.update(record.unique)
+    digest.update(function)
+    digest.update(unique)
     digest.update(reducer or b"")
     digest.update(record.workload)
     return digest.digest()
@@ -101,7 +100,8 @@ class KnownJobs:
             f"PRAGMA cache_size = -{CACHE_KIBIBYTES}",
             "CREATE TABLE handles (handle BLOB PRIMARY KEY, content BLOB, submitted REAL) WITHOUT ROWID",
             "CREATE TABLE uniques (id BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID",
-            "CREATE TABLE twins (theirs INTEGER, content BLOB, number INTEGER, PRIMARY KEY (theirs, content)) WITHOUT ROWID",
+            "CREATE TABLE twins (theirs INTEGER, content BLOB, number INTEGER, PRIMARY KEY (theirs, content))"
+            " WITHOUT ROWID",
         ):
             database.execute(statement)
         self._database = database
@@ -142,7 +142,8 @@ class KnownJobs:
             self._execute("COMMIT")
         except sqlite3.Error as error:
             raise StoreError(
-                f"The temporary file of all jobs in TO can't be written: {error}; SQLITE_TMPDIR may name another directory for it."
+                f"The temporary file of all jobs in TO can't be written: {error};"
+                " SQLITE_TMPDIR may name another directory for it."
             ) from None
 
     def _admit(self, record: JobRecord) -> Verdict:
@@ -166,7 +167,8 @@ class KnownJobs:
             return
         # Jobs that are alike in everything are told apart by counting.
         [number] = self._execute(
-            "INSERT INTO twins VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number", (theirs, content)
+            "INSERT INTO twins VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number",
+            (theirs, content),
         ).fetchone()
         record.handle = made_handle(content, b"%d" % number)
 
@@ -187,7 +189,9 @@ class KnownJobs:
         while not self._execute(
             "INSERT OR IGNORE INTO handles VALUES (?, ?, ?)", (record.handle, content, record.submitted)
         ).rowcount:
-            other, submitted = self._execute("SELECT content, submitted FROM handles WHERE handle = ?", (record.handle,)).fetchone()
+            other, submitted = self._execute(
+                "SELECT content, submitted FROM handles WHERE handle = ?", (record.handle,)
+            ).fetchone()
             if other == content and abs(submitted - record.submitted) < CLOCK_STEP:
                 return False
             record.handle = made_handle(record.handle, content)

@@ -197,7 +197,9 @@ class JobFileReader:
         self._file.close()
 
 
-async def write_jobs(source: IQueueStore, writer: JobFileWriter, tally: Tally, display: Display, interruption: Interruption) -> None:
+async def write_jobs(
+    source: IQueueStore, writer: JobFileWriter, tally: Tally, display: Display, interruption: Interruption
+) -> None:
     """
     Write all jobs of an open store to a file.
 
@@ -224,7 +226,9 @@ async def write_jobs(source: IQueueStore, writer: JobFileWriter, tally: Tally, d
         thread.end(lambda: None)
 
 
-async def read_jobs(reader: JobFileReader, target: IQueueStore, tally: Tally, display: Display, interruption: Interruption) -> None:
+async def read_jobs(
+    reader: JobFileReader, target: IQueueStore, tally: Tally, display: Display, interruption: Interruption
+) -> None:
     """
     Store all jobs of a file.
 

@@ -28,11 +28,6 @@ from gearsvc.queuecommand.running import Interruption
 from gearsvc.serve import ServeOptions
 from gearsvc.stores.ownership import this_server
 
-PLACES = ("FILE", "DIRECTORY")
-"""
-What an option's value is called that says where a store keeps its jobs.
-"""
-
 
 class StoreOptions(ServeOptions):
     """
@@ -84,7 +79,10 @@ def _no_store(argument: str, words: list[str]) -> str:
     if os.path.isdir(argument):
         return f"{argument} is a directory; name a configuration file, or a store with its options"
     name = words[0] if words else argument
-    return f"there is no file and no store {name!r}; name a configuration file, or one of {stores} with its options, in quotes"
+    return (
+        f"there is no file and no store {name!r};"
+        f" name a configuration file, or one of {stores} with its options, in quotes"
+    )
 
 
 def make_store(argument: str, holds_jobs: bool = False) -> IQueueStore:
@@ -101,7 +99,7 @@ def make_store(argument: str, holds_jobs: bool = False) -> IQueueStore:
         raise SettingsError(f"a queue in memory alone (--queue-type {settings.queue_type}) stores nothing")
     if holds_jobs:
         for option in find_queue_store_maker(settings.queue_type).options:
-            value = settings.value_of(option) if option.metavar in PLACES else None
+            value = settings.value_of(option) if option.made else None
             # Behind a #, Tokyo Cabinet has its parameters.
             if value is not None and not os.path.exists(value.partition("#")[0]):
                 raise SettingsError(f"--{option.name}: there is no {value}, and so no jobs")

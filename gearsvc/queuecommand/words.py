@@ -75,7 +75,7 @@ def make_parser() -> Parser:
         "copy all jobs of one store to another",
         f"Copy all jobs of one store to another. FROM keeps what it has.\n\n{AGAIN}",
         '  gearsvc queue copy "libsqlite3 --libsqlite3-db old.db" /etc/gearsvc.conf\n'
-        "  gearsvc queue copy \"libsqlite3 --libsqlite3-db old.db\" \"postgres --libpq-conninfo 'host=db dbname=jobs'\"\n",
+        "  gearsvc queue copy /etc/gearsvc.conf \"postgres --libpq-conninfo 'host=db dbname=jobs'\"\n",
     )
     added.add_argument("source", metavar="FROM", help="the store that has the jobs")
     added.add_argument("target", metavar="TO", help="the store that is to have them")
@@ -84,23 +84,31 @@ def make_parser() -> Parser:
     added = command(
         "show",
         "show how many jobs of which function there are",
-        "Show what a store holds: how many jobs of which function and priority there are, how many of them wait for\n"
-        "their time, when the oldest one was submitted, and how many bytes their workloads have.",
+        "Show what a store holds: how many jobs of which function and priority there are,\n"
+        "how many of them wait for their time, when the oldest one was submitted, and how\n"
+        "many bytes their workloads have.",
         "  gearsvc queue show /etc/gearsvc.conf\n  gearsvc queue show --jobs 10 /etc/gearsvc.conf\n",
     )
     added.add_argument("store", metavar="STORE", help="the store")
     added.add_argument(
-        "--jobs", metavar="N", nargs="?", type=_count, const=LISTED, help=f"list the first N jobs one by one (default: {LISTED})"
+        "--jobs",
+        metavar="N",
+        nargs="?",
+        type=_count,
+        const=LISTED,
+        help=f"list the first N jobs one by one (default: {LISTED})",
     )
     added.add_argument(
-        "--json", action="store_true", help="write JSON, for programs: an object, or with --jobs one of each job in a line"
+        "--json",
+        action="store_true",
+        help="write JSON, for programs: an object, or with --jobs one of each job in a line",
     )
 
     added = command(
         "export",
         "write all jobs of a store to a file of JSON lines",
-        "Write all jobs of a store to a file of JSON lines: a first line that says what it is, then a line for each job.\n"
-        "The file appears when it is complete.",
+        "Write all jobs of a store to a file of JSON lines: a first line that says what it is,\n"
+        "then a line for each job. The file appears when it is complete.",
         "  gearsvc queue export /etc/gearsvc.conf jobs.jsonl\n"
         "  gearsvc queue export /etc/gearsvc.conf | gzip > jobs.jsonl.gz\n",
     )

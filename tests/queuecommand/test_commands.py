@@ -12,14 +12,16 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 
 from gearsvc.queuecommand.joblines import HEADER, as_line, from_line
 from gearsvc.testing import fields_of, record
+from tests.checkout import run
 from tests.commands import SERVE
 from tests.queuecommand import strange_stores
-from tests.queuecommand.cases import QUEUE, QueueCommandCase
-from tests.running import PATIENCE, wait_until
+from tests.queuecommand.cases import QueueCommandCase
+from tests.running import HOST, PATIENCE, wait_until
 from tests.stores.test_sqlite import GEARMANDS_TABLE, run_sql
 
 
@@ -39,8 +41,13 @@ class WordTests(QueueCommandCase):
             self.assertIn("\nexamples:\n  gearsvc queue ", result.stdout)
             self.assertIn('"libsqlite3 --libsqlite3-db /var/lib/gearman/queue.db"', result.stdout)
             self.assertLessEqual(max(map(len, result.stdout.splitlines())), 120)
-        program = "import sys; sys.argv[1:] = ['queue', '--help']\ntry: import gearsvc.cli; gearsvc.cli.main()\nfinally: print(*sys.modules)"
-        modules = self.run_command(*QUEUE[:1], "-c", program).stdout.split()
+        program = (
+            "import sys\n"
+            "from gearsvc.cli import main\n"
+            "try: main(['queue', '--help'])\n"
+            "finally: print(*sys.modules)\n"
+        )
+        modules = self.run_command(sys.executable, "-c", program).stdout.split()
         self.assertIn("argparse", modules)
         self.assertFalse({"rich", "twisted"} & set(modules))
 
@@ -61,8 +68,8 @@ class WordTests(QueueCommandCase):
 
     def test_forgotten_quotes(self) -> None:
         """
-        Whoever forgets the quotes around a store, or those within, is told so, and the words are not repeated: a password
-        may be among them.
+        Whoever forgets the quotes around a store, or those within, is told so, and the words are not repeated: a
+        password may be among them.
         """
         words = ["postgres", "--libpq-conninfo", "host=db password=secret"]
         result = self.queue("show", *words)
@@ -75,7 +82,8 @@ class WordTests(QueueCommandCase):
 
     def test_wrong_stores(self) -> None:
         """
-        A store that can't be is refused before anything is opened, in the words of the server; of two, the line says which.
+        A store that can't be is refused before anything is opened, in the words of the server; of two, the line says
+        which.
         """
         there = self.fill("there.db", [record(1)])
         (self.directory / "bad.conf").write_text("[gearman]\nqueue-tipe = builtin\n")
@@ -184,11 +192,13 @@ class CopyCommandTests(QueueCommandCase):
 
     def test_gearmands_jobs(self) -> None:
         """
-        Jobs that gearmand stored are given handles, the same in each copy, which a server keeps and does not count on from.
+        Jobs that gearmand stored are given handles, the same in each copy, which a server keeps and does not count on
+        from.
         """
         path = self.directory / "from.db"
         rows = ", ".join(f"('u{number}', 'f', 1, 'data {number}', 0)" for number in range(9))
-        run_sql(path, GEARMANDS_TABLE, f"INSERT INTO gearman_queue VALUES {rows}, ('', 'f', 0, 'none', 0), ('-', 'f', 2, '', 99)")
+        rows += ", ('', 'f', 0, 'none', 0), ('-', 'f', 2, '', 99)"
+        run_sql(path, GEARMANDS_TABLE, f"INSERT INTO gearman_queue VALUES {rows}")
         source = self.store("from.db")
         for target in ("to.db", "again.db"):
             self.assert_says(self.queue("copy", source, self.store(target)), "11 jobs copied.")
@@ -196,12 +206,13 @@ class CopyCommandTests(QueueCommandCase):
         handles = [job.handle for job in self.stored("to.db")]
         self.assertEqual(len(set(handles)), 11)
         self.assertEqual([job.handle for job in self.stored("again.db")], handles)
-        self.assertEqual([job.unique for job in self.stored("to.db")], [b"u%d" % number for number in range(9)] + [b"", b"-"])
+        uniques = [b"u%d" % number for number in range(9)] + [b"", b"-"]
+        self.assertEqual([job.unique for job in self.stored("to.db")], uniques)
         # Back to where they came from, they are there already.
         self.assert_says(self.queue("copy", self.store("to.db"), source), "0 jobs copied, 11 there already.")
 
         server = self.start_command(*SERVE, self.at, "-q", *self.store("to.db").split())
-        subprocess.run(["gearman", "-h", "127.0.0.1", "-p", str(self.port), "-b", "-f", "f", "new"], check=True, capture_output=True)
+        run("gearman", "-h", HOST, "-p", str(self.port), "-b", "-f", "f", "new")
         server.terminate()
         server.wait(PATIENCE)
         *before, new = (job.handle for job in self.stored("to.db"))
@@ -252,8 +263,8 @@ class CopyCommandTests(QueueCommandCase):
 
     def test_interrupted(self) -> None:
         """
-        A copy that is interrupted (Ctrl-C, SIGTERM) says in one line how far it came, leaves the stores closed, and goes on
-        when it is run again.
+        A copy that is interrupted (Ctrl-C, SIGTERM) says in one line how far it came, leaves the stores closed, and
+        goes on when it is run again.
         """
         self.fill("from.db", self.some_jobs(40_000))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -275,8 +286,11 @@ class CopyCommandTests(QueueCommandCase):
         """
         jobs = self.some_jobs(10_000)
         source, target = self.fill("from.db", jobs), self.fill("to.db", [])
-        refusing = "CREATE TRIGGER refuse BEFORE INSERT ON gearman_queue WHEN NEW.handle = '%s' BEGIN SELECT RAISE(ABORT, 'no'); END"
-        run_sql(self.directory / "to.db", refusing % jobs[5000].handle.decode())
+        run_sql(
+            self.directory / "to.db",
+            f"CREATE TRIGGER refuse BEFORE INSERT ON gearman_queue WHEN NEW.handle = '{jobs[5000].handle.decode()}'"
+            " BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
         self.assert_refuses(
             self.queue("copy", source, target),
             "The job H:test:5000 of resize can't be stored: ",
@@ -330,7 +344,10 @@ class StrangeStoreTests(QueueCommandCase):
         result = self.copy("wrong")
         self.assertEqual((result.returncode, result.stdout), (1, ""))
         begin = "gearsvc queue copy: there is a mistake in the program: "
-        self.assertEqual(sorted(result.stderr.splitlines()), [begin + "KeyError('mistaken')", begin + "KeyError('nobody\\ncatches this')"])
+        self.assertEqual(
+            sorted(result.stderr.splitlines()),
+            [begin + "KeyError('mistaken')", begin + "KeyError('nobody\\ncatches this')"],
+        )
 
     def test_closing_fails(self) -> None:
         """
@@ -379,8 +396,8 @@ class ShowTests(QueueCommandCase):
 
     def test_functions(self) -> None:
         """
-        It shows how many jobs of which function and priority there are, how many wait for their time, the oldest, and the
-        bytes; names are readable, whatever they hold.
+        It shows how many jobs of which function and priority there are, how many wait for their time, the oldest, and
+        the bytes; names are readable, whatever they hold.
         """
         store = self.fill(
             "queue.db",
@@ -409,7 +426,8 @@ class ShowTests(QueueCommandCase):
         """
         --json shows the same as one object.
         """
-        store = self.fill("queue.db", [record(1, workload=b"123"), record(2, function=b"\xff", priority=0, run_at=2**33)])
+        jobs = [record(1, workload=b"123"), record(2, function=b"\xff", priority=0, run_at=2**33)]
+        store = self.fill("queue.db", jobs)
         shown = json.loads(self.queue("show", "--json", store).stdout)
         self.assertIn("queue.db", shown.pop("store"))
         resize = {"jobs": 1, "high": 0, "normal": 1, "low": 0, "delayed": 0, "oldest": 1700000001.0, "bytes": 3}
@@ -503,9 +521,10 @@ class FileTests(QueueCommandCase):
         """
         store = self.fill("from.db", self.some_jobs(5000))
         self.assert_says(self.queue("export", store, "jobs.jsonl"), "5,000 jobs exported.")
-        self.assert_says(self.queue("import", self.store("to.db"), "jobs.jsonl"), "5,000 jobs imported.")
+        importing = ["import", self.store("to.db"), "jobs.jsonl"]
+        self.assert_says(self.queue(*importing), "5,000 jobs imported.")
         self.assertEqual(*([fields_of(job) for job in self.stored(name)] for name in ("from.db", "to.db")))
-        self.assert_says(self.queue("import", self.store("to.db"), "jobs.jsonl"), "0 jobs imported, 5,000 there already.")
+        self.assert_says(self.queue(*importing), "0 jobs imported, 5,000 there already.")
         self.assertEqual(self.names(), ["from.db", "jobs.jsonl", "to.db"])
 
     def test_pipe(self) -> None:
@@ -530,7 +549,8 @@ class FileTests(QueueCommandCase):
         store = self.fill("from.db", self.some_jobs(10))
         path = self.directory / "jobs.jsonl"
         path.write_text("dear to somebody")
-        self.assert_refuses(self.queue("export", store, "jobs.jsonl"), "jobs.jsonl is there already; --force replaces it")
+        result = self.queue("export", store, "jobs.jsonl")
+        self.assert_refuses(result, "jobs.jsonl is there already; --force replaces it")
         self.assertEqual(path.read_text(), "dear to somebody")
         self.assert_says(self.queue("export", "--force", store, "jobs.jsonl"), "10 jobs exported.")
         self.assertEqual(len(path.read_bytes().splitlines()), 11)
@@ -565,7 +585,8 @@ class FileTests(QueueCommandCase):
         A file that can't be written is told, with its name, and nothing is left of it.
         """
         store = self.fill("from.db", self.some_jobs(10))
-        self.assert_refuses(self.queue("export", store, "/dev/full"), "/dev/full: No space left on device. Nothing was exported.")
+        result = self.queue("export", store, "/dev/full")
+        self.assert_refuses(result, "/dev/full: No space left on device. Nothing was exported.")
         self.assert_refuses(self.queue("export", store, "no/such/file"), "No such file or directory")
         self.assert_refuses(self.queue("import", store, "nosuch.jsonl"), "nosuch.jsonl: No such file or directory")
         self.assert_refuses(self.queue("import", store, "."), ".: Is a directory")
@@ -623,27 +644,32 @@ class FileTests(QueueCommandCase):
         good, lines[2500] = lines[2500], b'{"function": 5}\n'
         path = self.directory / "jobs.jsonl"
         path.write_bytes(b"".join(lines))
-        result = self.queue("import", self.store("to.db"), "jobs.jsonl")
+        importing = ["import", self.store("to.db"), "jobs.jsonl"]
         self.assert_refuses(
-            result, "jobs.jsonl, line 2501: 'function' must be a string; put it right. 2,499 jobs imported. Run it again to go on."
+            self.queue(*importing),
+            "jobs.jsonl, line 2501: 'function' must be a string; put it right.",
+            "2,499 jobs imported. Run it again to go on.",
         )
         lines[2500] = good
         path.write_bytes(b"".join(lines))
-        self.assert_says(self.queue("import", self.store("to.db"), "jobs.jsonl"), "501 jobs imported, 2,499 there already.")
-        self.assertEqual([fields_of(job) for job in self.stored("to.db")], [fields_of(job) for job in self.some_jobs(3000)])
+        self.assert_says(self.queue(*importing), "501 jobs imported, 2,499 there already.")
+        expected = [fields_of(job) for job in self.some_jobs(3000)]
+        self.assertEqual([fields_of(job) for job in self.stored("to.db")], expected)
 
     def test_torn_file(self) -> None:
         """
         A file whose end is missing is told.
         """
         (self.directory / "jobs.jsonl").write_bytes((HEADER + b"".join(map(as_line, self.some_jobs(10))))[:-20])
-        self.assert_refuses(self.queue("import", self.store("to.db"), "jobs.jsonl"), "line 11: it is not JSON", "9 jobs imported")
+        result = self.queue("import", self.store("to.db"), "jobs.jsonl")
+        self.assert_refuses(result, "line 11: it is not JSON", "9 jobs imported")
 
     def test_by_hand(self) -> None:
         """
         Lines that were written by hand need no first line and no handles, and are not imported twice.
         """
-        (self.directory / "jobs.jsonl").write_text('{"function": "f", "workload": "a"}\n\n{"function": "f", "workload": "b"}\n')
+        lines = '{"function": "f", "workload": "a"}\n\n{"function": "f", "workload": "b"}\n'
+        (self.directory / "jobs.jsonl").write_text(lines)
         self.assert_says(self.queue("import", self.store("to.db"), "jobs.jsonl"), "2 jobs imported.")
         self.assert_says(self.queue("import", self.store("to.db"), "jobs.jsonl"), "0 jobs imported, 2 there already.")
         jobs = self.stored("to.db")
@@ -682,4 +708,5 @@ class FileTests(QueueCommandCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(PATIENCE), 130)
         assert process.stderr is not None
-        self.assert_one_line(process.stderr.read(), "gearsvc queue import: interrupted. 4,000 jobs imported. Run it again to go on.")
+        says = "gearsvc queue import: interrupted. 4,000 jobs imported. Run it again to go on.\n"
+        self.assertEqual(process.stderr.read(), says)

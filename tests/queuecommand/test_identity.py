@@ -71,7 +71,11 @@ class KnownJobsTests(SynchronousTestCase):
         A job of the function and unique id of one that is there is left out; of another function, it is not.
         """
         known = self.known(record(1, unique=b"u"))
-        jobs = [record(2, unique=b"u", workload=b"other"), record(3, unique=b"u", function=b"rotate"), record(4, unique=b"U")]
+        jobs = [
+            record(2, unique=b"u", workload=b"other"),
+            record(3, unique=b"u", function=b"rotate"),
+            record(4, unique=b"U"),
+        ]
         self.assertEqual(known.admit(jobs), [JOINED, NEW, NEW])
 
     def test_function_and_id_are_told_apart(self) -> None:
@@ -86,8 +90,8 @@ class KnownJobsTests(SynchronousTestCase):
         Neither nothing nor a dash is a unique id: such jobs are as many as there are handles.
         """
         known = self.known(record(1), record(2, unique=b"-"))
-        same = {"workload": b"the same"}
-        self.assertEqual(known.admit([record(3, **same), record(4, **same), record(5, unique=b"-"), record(1)]), [NEW, NEW, NEW, THERE])
+        jobs = [record(3, workload=b"same"), record(4, workload=b"same"), record(5, unique=b"-"), record(1)]
+        self.assertEqual(known.admit(jobs), [NEW, NEW, NEW, THERE])
 
     def test_handle_of_another_job(self) -> None:
         """
@@ -113,8 +117,8 @@ class KnownJobsTests(SynchronousTestCase):
 
     def test_made_handles(self) -> None:
         """
-        Jobs without a handle, as gearmand stores them, are given handles: the same each time, one for each job, also for
-        those that are alike.
+        Jobs without a handle, as gearmand stores them, are given handles: the same each time, one for each job, also
+        for those that are alike.
         """
 
         def jobs() -> list[JobRecord]:

@@ -27,7 +27,9 @@ class TerminalTests(QueueCommandCase):
     A command whose output, or part of it, is a terminal.
     """
 
-    def on_terminal(self, *words: str, interrupt_at: str = "", columns: int = COLUMNS, stdout: bool = True) -> tuple[int, str]:
+    def on_terminal(
+        self, *words: str, interrupt_at: str = "", columns: int = COLUMNS, stdout: bool = True
+    ) -> tuple[int, str]:
         """
         Run C{gearsvc queue}.
 
@@ -112,9 +114,8 @@ class TerminalTests(QueueCommandCase):
         """
         With --quiet, there is neither a bar nor a line.
         """
-        self.assertEqual(
-            self.on_terminal("copy", "--quiet", self.fill("from.db", self.some_jobs(10_000)), self.store("to.db")), (0, "")
-        )
+        source = self.fill("from.db", self.some_jobs(10_000))
+        self.assertEqual(self.on_terminal("copy", "--quiet", source, self.store("to.db")), (0, ""))
 
     def test_interrupted(self) -> None:
         """
