@@ -227,7 +227,7 @@ class QueueFile:
             if error.errno in (errno.ENOSPC, errno.EDQUOT) and self._compaction is not None and self._compaction.running:
                 # It may be the new file that has filled the disk.
                 self._compaction.abandon()
-                self._compact_after = monotonic() + COMPACT_AGAIN_SECONDS
+                self._compaction_failed(error)
                 return self.write(parts, growth)
             raise self._explain(error) from None
         self._compact_if_it_pays()

@@ -66,6 +66,11 @@ class LockFile:
                 owner = os.read(lock, 500).decode(errors="replace")
                 os.close(lock)
                 raise in_use(self._store, owner) from None
+            except OSError:
+                # It is ours, and there is no room to say so.
+                self._lock = lock
+                self.release()
+                raise
 
     def release(self) -> None:
         """
