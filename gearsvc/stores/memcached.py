@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
@@ -53,6 +53,11 @@ How many lines of jobs that are over the index may hold, beside as many as there
 REWRITTEN_SEGMENTS = 32
 """
 How many segments are rewritten at once, to get rid of such lines.
+"""
+
+RELEASE_SECONDS = 2.0
+"""
+How long to wait for memcached when the server ends: the lease runs out by itself.
 """
 
 TRIES = 3
@@ -247,10 +252,11 @@ class MemcachedStore:
             self._renewal.cancel()
             self._renewal = None
         if self._servers.connected:
+            released = ensureDeferred(self._lease.release()).addTimeout(RELEASE_SECONDS, self._reactor)
             try:
-                await self._lease.release()
-            except StoreError as error:
-                log.info("The lease of the queue runs out by itself: {why}", why=error)
+                await released
+            except (StoreError, TimeoutError) as error:
+                log.info("The lease of the queue runs out by itself: {why}", why=str(error))
         await self._servers.close()
 
     # Being the owner.
@@ -290,7 +296,8 @@ class MemcachedStore:
                 await self._servers.connect()
                 await self._greet()
             await self._lease.renew()
-            await self._undo()
+            if self._doubtful:
+                await self._undo()
         except StoreError as error:
             error.uncertain = False
             self._servers.drop()
@@ -421,7 +428,8 @@ class MemcachedStore:
             # (An item that is there may be that of a job which is stored, though this record does not tell.)
             command = b"add" if write in newcomers and not write.forced else b"set"
             items[self._servers.index_of(write.key)].add(command, write.tail, write.workload, b"\r\n")
-        emptied = [segment for segment, count in over.items() if segment.live == count and segment is not self._current]
+        growing = {self._current, *(segment for segment, _, _, _ in parts)}
+        emptied = [segment for segment, count in over.items() if segment.live == count and segment not in growing]
         if fresh or emptied:
             jobs = self._jobs + len(fresh) - sum(over.values())
             numbers = self._segments.keys() - {segment.number for segment in emptied}
@@ -638,8 +646,6 @@ class MemcachedStore:
         """
         See to it that nothing is left of a batch that failed.
         """
-        if not self._doubtful:
-            return
         lines: dict[Segment, list[bytes]] = {}
         commands = [Commands() for _ in self._servers.addresses]
         for segment, key, item in self._doubtful:
@@ -723,7 +729,7 @@ class MemcachedStore:
                 await self._alone(self._adopt(records))
                 await _taken(accept(records))
                 progress.advance(len(records))
-            await self._alone(self._clear(replay.missing, replay.half))
+            await self._alone(self._clear(replay))
             await replay.report()
         except StoreError as error:
             error.uncertain = False
@@ -754,16 +760,17 @@ class MemcachedStore:
             return
         self._give_up()
 
-    async def _clear(self, missing: list[tuple[Segment, bytes]], half: list[tuple[Segment, bytes]]) -> None:
+    async def _clear(self, replay: Replay) -> None:
         """
         Take out of the index what is not there, and what was stored in part.
         """
         await self._ready()
-        for segment, _ in missing:
+        for segment, _ in replay.missing:
             segment.live -= 1
             self._jobs -= 1
-        self._doubtful = [Doubt(segment, key) for segment, key in missing + half]
-        await self._undo()
+        self._doubtful = [Doubt(segment, key) for segment, key in replay.missing + replay.half]
+        if self._doubtful or not replay.intact:
+            await self._undo()
 
 
 async def _taken(accepted: Deferred[None] | None) -> None:

@@ -61,6 +61,7 @@ class Replay:
     @ivar strange: how many jobs gearmand may have stored.
     @ivar missing: entries whose jobs are gone.
     @ivar half: entries whose batch was stored in part.
+    @ivar intact: whether the index is there, where it has to be.
     """
 
     def __init__(self, servers: Servers, keys: Keys) -> None:
@@ -69,6 +70,7 @@ class Replay:
         self.segments: list[Segment] = []
         self.batch = ALWAYS
         self.strange = 0
+        self.intact = True
         self.missing: list[tuple[Segment, bytes]] = []
         self.half: list[tuple[Segment, bytes]] = []
         self._stored = ALWAYS
@@ -100,6 +102,7 @@ class Replay:
             # There is none, or it was evicted: segments may be there.
             await self._list(set())
             numbers = sorted(self._numbers)
+            self.intact = not numbers
             self._stored = 2**63
         known = await self._read_segments(numbers)
         if found:
@@ -289,7 +292,8 @@ class Replay:
             )
         else:
             log.notice(
-                "{count} jobs that were stored are no longer in {servers}: another server has run them.",
+                "{count} jobs that were stored are no longer in {servers}: another server has run them, or a memcached was"
+                " restarted.",
                 count=lost,
                 servers=str(self._servers),
             )
