@@ -150,7 +150,7 @@ class CopyTests(TestCase):
         random.Random(1).shuffle(numbers)
         self.source.hold(
             [
-                record(number, priority=number % 3, run_at=number % 7, attempts=number % 5, reducer=(b"", None)[number % 2])
+                record(number, priority=number % 3, run_at=number % 7, attempts=number % 5)
                 for number in numbers
             ]
         )
