@@ -17,7 +17,9 @@ What is handed in is in one of three places::
                                           +-> updated, removed:  back to the front
 
 An add is somebody's submission: it is tried once, and its client is told.  An
-update or a removal is nobody's: it is tried until it succeeds.  A batch removes
+update or a removal is nobody's: it waits a little for an add to go with, so that
+whoever submits one job after the other does not wait for the removal of the
+last one each time; and it is tried until it succeeds.  A batch removes
 before it adds, and an add never goes before a removal that was handed in
 earlier; so a job may take the row of another one that has just ended.
 
@@ -51,6 +53,11 @@ MAX_BYTES = 16 * 1024 * 1024
 """
 What one batch holds at most, so that a commit never takes seconds.  (A single
 workload may be larger: it is then a batch of its own.)
+"""
+
+LINGER = 0.01
+"""
+Seconds for which an update or a removal waits for an add to go with.
 """
 
 FIRST_RETRY = 0.05
@@ -211,10 +218,8 @@ class GroupCommit:
         """
         Something is to be done for which nobody waits.
         """
-        if self.broken_since is None:
-            self._wake()
-        elif self._call is None:
-            self._call = self._clock.callLater(self._retry, self._commit)
+        if self._call is None:
+            self._call = self._clock.callLater(LINGER if self.broken_since is None else self._retry, self._commit)
 
     # One batch.
 
@@ -356,11 +361,13 @@ class GroupCommit:
         """
         self._awake = False
         if self._written or self._removed or self._cancelled:
-            if self.broken_since is None or self._cancelled or any(self._written.values()):
+            works = self.broken_since is None
+            if (works and self._flushes) or self._cancelled or any(self._written.values()):
                 self._wake()
             else:
                 self._nudge()
-                self._retry = min(2 * self._retry, LAST_RETRY)
+                if not works:
+                    self._retry = min(2 * self._retry, LAST_RETRY)
             return
         flushes, self._flushes = self._flushes, []
         for flush in flushes:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.stores import batching
-from gearsvc.stores.batching import FIRST_RETRY, FLUSH_TRIES, GroupCommit, StoreOnShutdown
+from gearsvc.stores.batching import FIRST_RETRY, FLUSH_TRIES, LINGER, GroupCommit, StoreOnShutdown
 from gearsvc.testing import record
 
 
@@ -147,6 +147,13 @@ class BatchingCase(SynchronousTestCase):
         self.clock.advance(0)
 
 
+    def linger(self) -> None:
+        """
+        Let the time pass for which nobody waits.
+        """
+        self.clock.advance(LINGER)
+
+
 class GroupCommitTests(BatchingCase):
     """
     L{GroupCommit} while the store works.
@@ -231,7 +238,7 @@ class GroupCommitTests(BatchingCase):
         self.turn()
         group.remove(job)
         self.store.succeed()
-        self.turn()
+        self.linger()
         self.assertEqual((self.settled, self.store.added, self.store.removed), ([([job], None)], [], [job]))
         self.store.succeed()
         self.assertEqual(self.store.rows, {})
@@ -245,7 +252,7 @@ class GroupCommitTests(BatchingCase):
         for _ in range(3):
             job.attempts += 1
             group.update(job)
-        self.turn()
+        self.linger()
         self.assertEqual(self.store.added, [job])
         self.store.succeed()
         self.assertEqual((self.store.rows, self.settled), ({job.handle: 3}, []))
@@ -269,8 +276,39 @@ class GroupCommitTests(BatchingCase):
         group, job = self.group(), record(1)
         group.update(job)
         group.remove(job)
-        self.turn()
+        self.linger()
         self.assertEqual((self.store.added, self.store.removed), ([], [job]))
+
+    def test_one_client(self) -> None:
+        """
+        Who submits one job after the other, each when the last one is done, waits for one commit a job: the removal of the
+        last one goes with it, first.
+        """
+        group, jobs = self.group(), [record(number) for number in range(5)]
+        for last, job in zip([None, *jobs], jobs):
+            if last is not None:
+                group.remove(last)
+                self.turn()
+                self.assertIsNone(self.store.added)
+            group.add(job)
+            self.turn()
+            self.assertEqual((self.store.added, self.store.removed), ([job], [] if last is None else [last]))
+            self.store.succeed()
+        self.assertEqual(self.store.commits, len(jobs))
+
+    def test_removals_linger(self) -> None:
+        """
+        A removal that no add comes for is made after a while, together with those that came meanwhile.
+        """
+        group, jobs = self.group(), [record(1), record(2)]
+        group.remove(jobs[0])
+        self.clock.advance(LINGER * 0.9)
+        self.assertIsNone(self.store.added)
+        group.remove(jobs[1])
+        self.clock.advance(LINGER * 0.2)
+        self.assertEqual(self.store.removed, jobs)
+        self.store.succeed()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_bounded_rows(self) -> None:
         """
@@ -334,7 +372,7 @@ class GroupCommitTests(BatchingCase):
             group.add(job)
         self.turn()
         self.store.succeed()
-        self.turn()
+        self.linger()
         self.assertEqual(self.store.removed, jobs)
 
     def test_settled_fails(self) -> None:
@@ -410,7 +448,7 @@ class FailureTests(BatchingCase):
         """
         group, jobs = self.group(), [record(1), record(2)]
         group.remove(jobs[0])
-        self.turn()
+        self.linger()
         group.remove(jobs[1])
         self.assertEqual(self.store.removed, jobs[:1])
         pauses = []
@@ -432,7 +470,7 @@ class FailureTests(BatchingCase):
         group, job, over = self.group(), record(1), record(2)
         group.update(job)
         group.update(over)
-        self.turn()
+        self.linger()
         group.remove(over)
         self.store.fail()
         self.clock.advance(FIRST_RETRY)
@@ -651,7 +689,7 @@ class StoreOnShutdownTests(BatchingCase):
         keeper, job, over = self.on_shutdown(), record(1), record(2)
         keeper.update(job)
         keeper.remove(over)
-        self.turn()
+        self.linger()
         self.assertEqual((self.store.added, self.store.removed), ([job], [over]))
 
     def test_flush(self) -> None:
