@@ -89,7 +89,8 @@ class IQueueStore(Interface):
             C{accept} then sets one.  Where the store could not find the row of
             such a job again by what the record holds, it sets
             L{JobRecord.key <gearsvc.core.jobs.JobRecord>}.  If it returns a
-            Deferred, that is waited for before it is called again.
+            Deferred, that is waited for before it is called again; if it fails,
+            nothing more is replayed, and the failure is the replay's.
         @return: fires with the number of records when all of them have been
             accepted; fails with L{StoreError}.
         """

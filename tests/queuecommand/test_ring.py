@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import time
 from typing import ClassVar, Sequence
@@ -195,3 +196,37 @@ class RingTests(QueueCommandCase):
             result = self.queue_soon("export", store)
             found = [job for job in map(from_line, result.stdout.encode().splitlines()) if job is not None]
             self.assertEqual([fields_of(job) for job in found], [fields_of(job) for job in jobs], kind)
+
+    def test_interrupted(self) -> None:
+        """
+        A process that is interrupted while it writes a store, or reads it, leaves it closed: the next one has it at
+        once.
+        """
+        jobs = self.some_jobs(9000)
+        lines = [as_line(job).decode() for job in jobs]
+        (self.directory / "jobs.jsonl").write_text("".join(lines))
+        for kind in self.kinds:
+            store = self.stores.words(kind)
+            writing = self.start("import", store)
+            assert writing.stdin is not None
+            writing.stdin.write("".join(lines[:7000]))
+            writing.stdin.flush()
+            self.assert_interrupted(writing)
+            result = self.queue("import", store, "jobs.jsonl")
+            self.assertRegex(result.stdout, r"^\d,000 jobs imported, \d,000 there already\.$", result.stderr)
+
+            reading = self.start("export", store)
+            assert reading.stdout is not None
+            reading.stdout.readline()
+            self.assert_interrupted(reading)
+            result = self.queue("import", store, "jobs.jsonl")
+            self.assert_says(result, "0 jobs imported, 9,000 there already.")
+
+    def assert_interrupted(self, process: subprocess.Popen[str]) -> None:
+        """
+        Interrupt a command, and hold that it ends as it should.
+        """
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(PATIENCE), 130)
+        assert process.stderr is not None
+        self.assert_one_line(process.stderr.read(), "interrupted")
