@@ -2,14 +2,11 @@
 The durable queue in MySQL or MariaDB, C{-q mysql}.
 
 The table is gearmand's own (L{gearsvc.stores.mysqltable}); what is sent stands
-in L{gearsvc.stores.mysqlrows}.  PyMySQL blocks, and so runs in the one thread
-of a pool of Twisted's (L{twisted.enterprise.adbapi}), with one connection: a
-batch is one transaction, and one round trip.
+in L{gearsvc.stores.mysqlrows}.  There is one connection.  A batch is one
+transaction, and one round trip.
 
-C{adbapi} commits by itself after each call, which would be a second round trip;
-our statements have done that already.  And it reconnects when a statement has
-failed, where a store has to know whether that may be sent again; so the
-connection is looked at before it is used, and L{MySQLStore} decides on the rest.
+PyMySQL blocks, and so runs in a thread (L{gearsvc.stores.mysqlpool}).  Small
+batches need none (L{gearsvc.stores.mysqlchannel}).
 """
 
 from __future__ import annotations
@@ -17,24 +14,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from configparser import Error as DefaultsFileError
-from functools import partial
-from threading import Thread
 from typing import Any, TypeVar, cast
 
 from pymysql.constants import CR, ER
 from pymysql.err import MySQLError
-from twisted.enterprise import adbapi
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
-from gearsvc.stores import mysqlconnection as settings
+from gearsvc.stores import mysqlconnection
+from gearsvc.stores.mysqlchannel import CHANNEL_BYTES, Channel, ChannelReactor
 from gearsvc.stores.mysqlconnection import INTERRUPTED, READ_ONLY, Connection, Place, code_of, explain
 from gearsvc.stores.mysqlownership import Ownership
+from gearsvc.stores.mysqlpool import Lease, Pool
 from gearsvc.stores.mysqlrows import Key, Row, Statements, TooLarge, as_key, as_row, pieces
 from gearsvc.stores.mysqltable import QueueTable
 from gearsvc.stores.reconnecting import Backoff
@@ -47,89 +42,19 @@ How often an idle connection is used: the server takes one that is silent for
 L{LOST_SECONDS <gearsvc.stores.mysqlconnection.LOST_SECONDS>} for lost.
 """
 
+CHANNEL_JOBS = 16
+"""
+The largest batch that needs no thread: the server takes longer for a larger one
+than the thread does.
+"""
+
+_AGAIN = {CR.CR_SERVER_GONE_ERROR, ER.LOCK_DEADLOCK}
+"""
+After these, nothing of the batch has been done, and it may be at once: the
+connection was closed before all was sent; another session was in the way.
+"""
+
 Result = TypeVar("Result")
-
-
-class _Lease(adbapi.Connection):
-    """
-    What a call in the thread works with.
-
-    @ivar connection: the session.
-    """
-
-    @property
-    def connection(self) -> Connection:
-        return cast(Connection, self._connection)
-
-    def commit(self) -> None:
-        """
-        The call has done so.
-        """
-
-    rollback = commit
-
-    def drop(self) -> None:
-        """
-        Close the connection; the next call makes another one.
-        """
-        self._pool.disconnect(self._connection)
-
-    def renew(self) -> None:
-        """
-        Make another one, when this one was dropped.
-        """
-        self._connection = self._pool.connect()
-
-
-class _Pool(adbapi.ConnectionPool):
-    """
-    One thread with one connection.
-    """
-
-    connectionFactory = _Lease
-
-    def __init__(self, make: Callable[[], Connection], reactor: Any) -> None:
-        """
-        @param make: connects; called in the thread.
-        """
-        super().__init__("pymysql", cp_min=1, cp_max=1, cp_reactor=reactor)
-        self.threadpool.name = "MySQL queue"
-        # A server that says nothing must not keep this process from ending.
-        self.threadpool.threadFactory = cast("type[Thread]", partial(Thread, daemon=True))
-        self._make = make
-
-    def start(self) -> None:
-        """
-        Start the thread.  (The pool's own method would have the reactor wait
-        for it, as the process ends.)
-        """
-        self.threadpool.start()
-        self.running = True
-
-    def connect(self) -> Connection:
-        """
-        The connection, or a new one if the server has closed it.
-        """
-        thread = self.threadID()
-        connection: Connection | None = self.connections.get(thread)
-        if connection is not None:
-            if connection.is_alive():
-                return connection
-            self.disconnect(connection)
-        connection = self.connections[thread] = self._make()
-        return connection
-
-    async def end(self) -> None:
-        """
-        Close the connection, after what is under way in the thread, and let
-        the thread end.
-        """
-        await deferToThreadPool(self._reactor, self.threadpool, self._disconnect_all)
-        self.close()
-
-    def _disconnect_all(self) -> None:
-        for connection in list(self.connections.values()):
-            self.disconnect(connection)
 
 
 @implementer(IQueueStore)
@@ -138,7 +63,7 @@ class MySQLStore:
     Jobs in a table of MySQL's, or MariaDB's.
     """
 
-    def __init__(self, place: Place, table: str = "gearman_queue", reactor: IReactorTime | None = None) -> None:
+    def __init__(self, place: Place, table: str = "gearman_queue", reactor: ChannelReactor | None = None) -> None:
         """
         @param table: its name in the database; it is made if it is not there.
         @param reactor: the one whose thread calls; by default the global one.
@@ -148,7 +73,10 @@ class MySQLStore:
         self._reactor = reactor
         self._name = f"The MySQL queue {place.database + '.' if place.database else ''}{table} at {place}"
         self.description = self._name
-        self._pool: _Pool | None = None
+        self._pool: Pool | None = None
+        self._channel: Channel | None = None
+        # How many calls of the thread are under way.
+        self._calls = 0
         self._checks: LoopingCall | None = None
         # What the thread works with, from the first connection on.
         self._ownership: Ownership | None = None
@@ -164,15 +92,16 @@ class MySQLStore:
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = cast(IReactorTime, reactor)
+            self._reactor = cast(ChannelReactor, reactor)
         self._backoff = Backoff(time.monotonic)
-        pool = self._pool = _Pool(self._connect, self._reactor)
+        pool = self._pool = Pool(self._connect, self._reactor)
         try:
             self.description = await self._run(self._prepare)
         except BaseException:
             self._pool = None
             await pool.end()
             raise
+        self._channel = Channel(self._reactor)
         self._checks = LoopingCall(self._check)
         self._checks.clock = self._reactor
         self._checks.start(CHECK_SECONDS, now=False)
@@ -185,13 +114,66 @@ class MySQLStore:
 
     async def _replay(self, accept: Accept) -> int:
         total, found = await self._run(self._begin_replay)
-        return await replay(lambda function, *arguments: self._run(lambda lease: function(*arguments)), found, accept, total, self._name)
+        return await replay(self._run_plainly, found, accept, total, self._name)
 
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
         See L{IQueueStore.commit}.
         """
-        return self._run(self._write, [as_row(record) for record in added], [as_key(record) for record in removed])
+        rows, keys = [as_row(record) for record in added], [as_key(record) for record in removed]
+        if len(rows) + len(keys) <= CHANNEL_JOBS and not self._calls:
+            assert self._pool is not None and self._channel is not None, "the store is not open"
+            connection = self._pool.connection
+            # (A small workload is written as twice as many digits.)
+            size = sum(len(head) + 2 * len(workload) for head, workload in rows)
+            if connection is not None and size <= CHANNEL_BYTES and connection.is_at_rest():
+                try:
+                    packets = self._packets(rows, keys, connection)
+                except StoreError as error:
+                    return fail(error)
+                if len(packets) == 1 and len(packets[0]) <= CHANNEL_BYTES:
+                    return self._channel.send(connection, packets[0]).addErrback(self._refused, connection, packets)
+        return self._run(self._write, rows, keys)
+
+    def _packets(self, rows: list[Row], keys: list[Key], connection: Connection) -> list[bytes]:
+        assert self._statements is not None
+        try:
+            return self._statements.packets(rows, keys, connection.limit)
+        except TooLarge as error:
+            raise StoreError(
+                f"A job of {error} bytes is too large for {self._name[0].lower()}{self._name[1:]}:"
+                f" the server's max_allowed_packet is {connection.packet_limit} bytes; raise it."
+            ) from None
+
+    def _refused(self, reason: Failure, connection: Connection, packets: list[bytes]) -> Deferred[None]:
+        """
+        What was sent without the thread has failed.
+        """
+        error = reason.value
+        assert isinstance(error, MySQLError)
+        if code_of(error) in _AGAIN:
+            return self._run(self._send, packets, False)
+        return ensureDeferred(self._give_up(error, connection))
+
+    async def _give_up(self, error: MySQLError, connection: Connection) -> None:
+        explained = self._explain(error, True)
+        if _is_usable(connection, error):
+            try:
+                await self._run(self._roll_back)
+            except StoreError:
+                # There is a new connection, or none: nothing is left of the old one.
+                pass
+        raise explained
+
+    def _explain(self, error: MySQLError, last: bool) -> StoreError:
+        """
+        @param last: whether it was the packet with the C{COMMIT} that failed.
+        """
+        explained = explain(error, self._name)
+        code = code_of(error)
+        # (An error without a number is none of the server's.)
+        explained.uncertain = code in INTERRUPTED or (last and code in (0, CR.CR_SERVER_LOST))
+        return explained
 
     def close(self) -> Deferred[None]:
         """
@@ -208,16 +190,28 @@ class MySQLStore:
         """
         Call a function in the thread.
 
-        @param function: its first argument is the L{_Lease}.
+        @param function: its first argument is the L{Lease}.
         """
         assert self._pool is not None, "the store is not open"
+        self._calls += 1
         result: Deferred[Result] = self._pool.runWithConnection(function, *arguments)
+        return result.addBoth(self._returned)
+
+    def _run_plainly(self, function: Callable[..., Result], *arguments: Any) -> Deferred[Result]:
+        return self._run(lambda lease: function(*arguments))
+
+    def _returned(self, result: Result) -> Result:
+        self._calls -= 1
         return result
 
     async def _check(self) -> None:
         """
         Use the connection: so the server keeps it, and the table stays ours.
         """
+        assert self._channel is not None
+        if self._calls or self._channel.active:
+            # It is being used.
+            return
         try:
             await self._run(self._ping)
         except StoreError:
@@ -253,7 +247,7 @@ class MySQLStore:
         self._backoff.succeeded()
         return connection
 
-    def _prepare(self, lease: _Lease) -> str:
+    def _prepare(self, lease: Lease) -> str:
         """
         Make the table ready.
 
@@ -261,14 +255,14 @@ class MySQLStore:
         """
         connection = lease.connection
         try:
-            connection.wait(settings.PREPARE_SECONDS)
+            connection.wait(mysqlconnection.PREPARE_SECONDS)
             table = QueueTable(self._table, self._name)
             table.prepare(connection)
             self._statements = Statements(table)
             # A column or a trigger of somebody's might not let us write, and it
             # is better to know that now.
             connection.run(self._statements.trial(JobRecord(b"\xff", b"\xff", MADE_KEY, 1, b"\xff", 2**40, b"\xff")))
-            connection.wait(settings.COMMIT_SECONDS)
+            connection.wait(mysqlconnection.COMMIT_SECONDS)
             return self._describe(connection)
         except MySQLError as error:
             raise explain(error, self._name) from None
@@ -293,14 +287,14 @@ class MySQLStore:
             f" what was acknowledged survives a crash of {survives}{'; ' + loses if loses else ''} ({found})"
         )
 
-    def _begin_replay(self, lease: _Lease) -> tuple[int, Iterator[list[JobRecord]]]:
+    def _begin_replay(self, lease: Lease) -> tuple[int, Iterator[list[JobRecord]]]:
         """
         @return: how many jobs there are; and the jobs, in pieces.
         """
         assert self._statements is not None
         connection = lease.connection
         try:
-            connection.wait(settings.PREPARE_SECONDS)
+            connection.wait(mysqlconnection.PREPARE_SECONDS)
             total = int(connection.rows(self._statements.count)[0][0])
         except MySQLError as error:
             raise explain(error, self._name) from None
@@ -310,75 +304,64 @@ class MySQLStore:
         assert self._statements is not None
         try:
             yield from pieces(connection.stream(self._statements.select))
-            connection.wait(settings.COMMIT_SECONDS)
+            connection.wait(mysqlconnection.COMMIT_SECONDS)
         except MySQLError as error:
             raise explain(error, self._name) from None
 
-    def _write(self, lease: _Lease, added: list[Row], removed: list[Key]) -> None:
+    def _write(self, lease: Lease, rows: list[Row], keys: list[Key]) -> None:
         """
         Commit a batch.
         """
-        assert self._statements is not None
-        try:
-            packets = self._statements.packets(added, removed, lease.connection.limit)
-        except TooLarge as error:
-            raise StoreError(
-                f"A job of {error} bytes is too large for {self._name[0].lower()}{self._name[1:]}:"
-                f" the server's max_allowed_packet is {lease.connection.limit + 16} bytes; raise it."
-            ) from None
-        if not self._send(lease, packets, again=True):
-            self._send(lease, packets, again=False)
+        self._send(lease, self._packets(rows, keys, lease.connection))
 
-    def _send(self, lease: _Lease, packets: list[bytes], again: bool) -> bool:
+    def _send(self, lease: Lease, packets: list[bytes], again: bool = True) -> None:
         """
-        @param again: whether it can be tried again.
-        @return: C{False} if it is to be tried again.
-        @raise StoreError: if it has failed.
+        @param again: whether it can be tried a second time.
         """
         connection = lease.connection
         packet = b""
         try:
             for packet in packets:
                 connection.run(packet)
-            return True
+            return
         except MySQLError as error:
-            code = code_of(error)
-            explained = explain(error, self._name)
-            # (An error without a number is none of the server's.)
-            explained.uncertain = code in INTERRUPTED or (packet is packets[-1] and code in (0, CR.CR_SERVER_LOST))
-            usable = self._tidy_up(lease, code)
+            explained = self._explain(error, packet is packets[-1])
+            again = again and code_of(error) in _AGAIN
+            if _is_usable(connection, error):
+                self._roll_back(lease)
         except BaseException:
-            lease.drop()
+            connection.abandon()
             raise
-        if again and code == CR.CR_SERVER_GONE_ERROR:
-            # The connection was closed before all of the packet was sent, and
-            # so nothing of it has been done.
-            lease.renew()
-            return False
-        if again and code == ER.LOCK_DEADLOCK and usable:
-            return False
-        raise explained
+        if not again:
+            raise explained
+        lease.renew()
+        self._send(lease, packets, again=False)
 
-    def _tidy_up(self, lease: _Lease, code: int) -> bool:
+    def _roll_back(self, lease: Lease) -> None:
         """
-        See to it that nothing of a batch is left that has failed.
-
-        @return: whether the connection can be used.
+        See to it that nothing is left of a batch that has failed: the next one
+        would commit it.
         """
-        if lease.connection.open and code and code not in INTERRUPTED and code not in READ_ONLY:
-            try:
-                lease.connection.run("ROLLBACK")
-                return True
-            except MySQLError:
-                # Without the connection, it is rolled back as well.
-                pass
-        lease.drop()
-        return False
+        try:
+            lease.connection.run("ROLLBACK")
+        except MySQLError:
+            # With the connection, it ends as well.
+            lease.connection.abandon()
 
-    def _ping(self, lease: _Lease) -> None:
+    def _ping(self, lease: Lease) -> None:
         if lease.connection.busy:
             return
         try:
             lease.connection.check()
         except MySQLError:
-            lease.drop()
+            lease.connection.abandon()
+
+
+def _is_usable(connection: Connection, error: MySQLError) -> bool:
+    """
+    Whether a connection is good for more, after an error.  If not, it is closed.
+    """
+    code = code_of(error)
+    if connection.open and (not code or code in INTERRUPTED or code in READ_ONLY):
+        connection.abandon()
+    return bool(connection.open)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 from collections.abc import Callable
 from configparser import Error as DefaultsFileError
 from dataclasses import dataclass, field
@@ -169,7 +170,8 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
 
     Results are bytes: neither numbers nor texts are made of them.
 
-    @ivar limit: how many bytes the server takes in one packet.
+    @ivar packet_limit: the server's C{max_allowed_packet}.
+    @ivar limit: how many bytes of statements it takes at once.
     @ivar database: the database's name, as the server has it.
     @ivar folds: whether the server takes table names for the same that differ
         in the case of their letters.
@@ -219,8 +221,9 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
         except BaseException:
             self.close()
             raise
+        self.packet_limit = int(row[0])
         # (A packet holds a byte beside the statements.)
-        self.limit = int(row[0]) - 16
+        self.limit = self.packet_limit - 16
         self.database = (row[1] or b"").decode()
         self.folds = row[2] != b"0"
 
@@ -283,6 +286,26 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
             # Or the cursor would wait for the rest.
             self._result.unbuffered_active = False
         super().close()
+
+    @property
+    def descriptor(self) -> int:
+        """
+        The socket's number.
+        """
+        return int(self._sock.fileno())
+
+    def is_at_rest(self) -> bool:
+        """
+        Whether a packet can be written to the socket by somebody else: it is
+        open and not encrypted, no answer is due, and none has come unasked.
+        """
+        return type(self._sock) is socket.socket and not self.busy and not self._poll.poll(0)
+
+    def abandon(self) -> None:
+        """
+        Close the socket at once.  (What a session of the server's is at goes on.)
+        """
+        self._force_close()
 
     def is_alive(self) -> bool:
         """
