@@ -4,6 +4,7 @@ Runs one command that needs the reactor, to its end.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -204,6 +205,9 @@ def run(
         signal.signal(signal.SIGTERM, handle)
         Deferred.fromCoroutine(command())
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names may hold what the terminal's encoding does not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     begin_logging([LogLines(name)], on_stderr=True)
     reactor.callWhenRunning(start)
     reactor.run()

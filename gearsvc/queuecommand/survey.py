@@ -98,7 +98,7 @@ class Survey:
             values: dict[str, Any] = {}
             put(values, "function", name)
             functions.append({**values, **function.as_json()})
-        return json.dumps({"store": store, **self._all.as_json(), "functions": functions}, indent=2, ensure_ascii=False)
+        return json.dumps({"store": store, **self._all.as_json(), "functions": functions}, indent=2)
 
     def as_table(self) -> Table:
         """
@@ -170,7 +170,7 @@ def as_json_line(record: JobRecord) -> str:
     """
     A job without its workload, for programs.
     """
-    return json.dumps({**fields_of(record), "bytes": len(record.workload)}, ensure_ascii=False)
+    return json.dumps({**fields_of(record), "bytes": len(record.workload)})
 
 
 def time_of(seconds: float) -> str:

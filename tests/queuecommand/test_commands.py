@@ -483,6 +483,17 @@ class ShowTests(QueueCommandCase):
             },
         )
 
+    def test_encoding(self) -> None:
+        """
+        What standard output can't encode is shown all the same.
+        """
+        store = self.fill("queue.db", [record(1, function="größe 大".encode())])
+        result = self.queue("show", "--jobs", store, PYTHONIOENCODING="ascii:strict")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertIn(r"gr\xf6\xdfe \u5927", result.stdout)
+        result = self.queue("show", "--json", store, PYTHONIOENCODING="ascii:strict")
+        self.assertEqual(json.loads(result.stdout)["functions"][0]["function"], "größe 大")
+
     def test_nothing(self) -> None:
         """
         An empty store has no jobs.
