@@ -38,8 +38,11 @@ a gigabyte of it.
 """
 
 LAST_BYTES = 256 * 1024
+LAST_ROUNDS = 10
 """
-How much is left to be copied when commits are stopped.
+How much is left to be copied when commits are stopped.  Where so large batches
+come that more than this is always left, it is what has come in the meantime
+after so many times.
 """
 
 WORK_SECONDS = 0.001
@@ -186,6 +189,15 @@ class Compaction:
         self._abandoned.set()
         self._thread.join()
 
+    def check(self) -> None:
+        """
+        May it go on?
+
+        @raise Abandoned: if it was given up.
+        """
+        if self._abandoned.is_set():
+            raise Abandoned
+
     def pace(self) -> None:
         """
         Pause now and then.
@@ -214,12 +226,12 @@ class Compaction:
     def _rewrite(self, rewriting: Rewriting) -> None:
         end = self._end
         rewriting.take_live(self._source, end, self.pace)
-        while True:
+        # Pauses might let commits be faster for ever.
+        for pace in (self.pace, *[self.check] * LAST_ROUNDS):
             copied, end = end, self._source.end
-            rewriting.follow(self._source, copied, end, self.pace)
+            rewriting.follow(self._source, copied, end, pace)
             if end - copied <= LAST_BYTES:
                 break
         rewriting.sync()
-        if self._abandoned.is_set():
-            raise Abandoned
+        self.check()
         self._finish(rewriting, end)

@@ -15,8 +15,10 @@ from typing import Any
 
 from gearsvc.interfaces import StoreError
 from gearsvc.stores import compaction, file as file_module
-from gearsvc.stores.compaction import Compaction
+from gearsvc.stores.compaction import Compaction, Rewriting
 from gearsvc.stores.file import QueueFile
+from gearsvc.stores.journal import Journal
+from gearsvc.stores.journalentries import Pace, at_once
 from gearsvc.testing import fields_of, record
 from tests.running import wait_until
 from tests.stores.queuefiles import QueueFileCase, frames_of, jobs_of
@@ -215,6 +217,34 @@ class CompactionTests(CompactionCase):
         file.close()
         file = self.open()
         self.assertEqual(file._live, live, "how much is needed is not what was counted")
+
+    def test_commits_are_too_fast(self) -> None:
+        """
+        A compaction ends though more is committed meanwhile, each time, than it
+        may copy with commits stopped.
+        """
+        self.patch(compaction, "LAST_BYTES", -1)
+        file = self.open()
+        numbers = count(1000)
+        follow = Rewriting.follow
+
+        def outrun(rewriting: Rewriting, source: Journal, start: int, end: int, pace: Pace = at_once) -> None:
+            follow(rewriting, source, start, end, pace)
+            if not file._mutex.locked():
+                self.write(file, record(next(numbers), workload=bytes(6000)))
+
+        self.patch(Rewriting, "follow", outrun)
+        self.patch(Compaction, "running", True)
+        self.patch(Compaction, "start", lambda running: None)
+        stored = self.fill(file)
+        running = file._compaction
+        assert running is not None
+        running._run()
+        file._compaction = None
+        self.assertEqual(len(self.news), 1)
+        late = [fields_of(record(number, workload=bytes(6000))) for number in range(1000, next(numbers))]
+        self.assertEqual(len(late), 1 + compaction.LAST_ROUNDS)
+        self.assertEqual(jobs_of(self.path.read_bytes()), [*stored, *late])
 
     def test_closed_meanwhile(self) -> None:
         """
