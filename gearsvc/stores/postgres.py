@@ -120,7 +120,7 @@ class PostgresStore:
             )
         await self._ownership.take(session, str(table.identity), store)
         await self._ownership.remember(session)
-        statements = Statements(table.name, session.encoding, table.function_width)
+        statements = Statements(table, session.encoding)
         await session.query(statements.prepare)
         if adopt:
             # A column, a trigger or a privilege might not let us store a job, and it is better to know that now.
@@ -210,6 +210,8 @@ class PostgresStore:
             raise
 
     async def _reconnect(self) -> Session:
+        if self._session is not None:
+            self._session.close()
         self._backoff.check()
         try:
             session = await self._connect(adopt=False)

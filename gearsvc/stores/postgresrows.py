@@ -20,7 +20,7 @@ from typing import Any
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.postgresconnection import Row
-from gearsvc.stores.postgrestable import KEY
+from gearsvc.stores.postgrestable import KEY, QueueTable
 from gearsvc.stores.rows import MADE_KEY, made_key, row_key, unique_of
 
 LAST_TIME = 2**31 - 1
@@ -87,36 +87,40 @@ class Statements:
     Writes the statements for one table, and reads its rows.
     """
 
-    def __init__(self, table: str, encoding: str, function_width: int) -> None:
+    def __init__(self, table: QueueTable, encoding: str) -> None:
         """
-        @param table: its name, as it is written in a statement.
+        @param table: where the jobs are.
         @param encoding: the database's.
-        @param function_width: how many characters C{function_name} holds.
         """
+        name = table.name
         self._is_text = text_check(encoding)
-        self._function_width = function_width
+        self._function_width = table.function_width
         # By a function's name: what stands in function_name, and in function.
         self._functions: dict[bytes, tuple[bytes, bytes | None]] = {}
         changes = ", ".join(f"{column} = excluded.{column}" for column in _VALUES)
         key = f"convert_from(k, '{encoding}'), convert_from(f, '{encoding}')"
+        # (The name of the encoding has a collation, and so has what is made with it: an index has another one.)
+        found = ", ".join(
+            f"convert_from({value}, '{encoding}') COLLATE {collation}" for value, collation in zip("kf", table.collations)
+        )
         self.prepare = (
             f"PREPARE gearsvc_add (bytea[], bytea[], int[], bytea[], bigint[], bytea[], bytea[], bytea[], bytea[], int[],"
-            f" float8[]) AS INSERT INTO {table} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
+            f" float8[]) AS INSERT INTO {name} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
             f" least(r, {LAST_TIME})::int, h, u, t, c, a, CASE WHEN r > {LAST_TIME} THEN r END, s"
             " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS job (k, f, p, d, r, h, u, t, c, a, s)"
             f" ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changes}; "
-            f"PREPARE gearsvc_remove (bytea[], bytea[]) AS DELETE FROM {table} USING unnest($1, $2) AS job (k, f)"
-            f" WHERE ({', '.join(KEY)}) = ({key})"
+            f"PREPARE gearsvc_remove (bytea[], bytea[]) AS DELETE FROM {name} USING unnest($1, $2) AS job (k, f)"
+            f" WHERE ({', '.join(KEY)}) = ({found})"
         )
-        self.count = f"SELECT count(*) FROM {table}"
+        self.count = f"SELECT count(*) FROM {name}"
         self.select = (
             f"DECLARE jobs NO SCROLL CURSOR FOR SELECT convert_to(unique_key, '{encoding}'),"
             f" convert_to(function_name, '{encoding}'), function, CASE WHEN priority IN (0, 2) THEN priority ELSE 1 END,"
             " coalesce(run_at, when_to_run, 0), coalesce(handle, ''), unique_id, reducer, coalesce(attempts, 0),"
             " coalesce(submitted, 0), coalesce(octet_length(data), 0),"
-            f" CASE WHEN octet_length(data) <= {SMALL_WORKLOAD} THEN data END, ctid::text FROM {table} ORDER BY position"
+            f" CASE WHEN octet_length(data) <= {SMALL_WORKLOAD} THEN data END, ctid::text FROM {name} ORDER BY position"
         )
-        self._select_large = f"SELECT ctid::text, data FROM {table} WHERE ctid = ANY "
+        self._select_large = f"SELECT ctid::text, data FROM {name} WHERE ctid = ANY "
 
     # Writing.
 

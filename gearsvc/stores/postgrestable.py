@@ -19,6 +19,7 @@ goes on with such a table.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearsvc.interfaces import StoreError
@@ -66,6 +67,8 @@ _COLUMNS: dict[str, tuple[str, set[str]]] = {
 """
 How each column is made, and what it may be in a table that we find.
 """
+
+_DEFAULT_COLLATION = 'pg_catalog."default"'
 
 _REQUIRED = ("unique_key", "function_name", "priority", "data")
 """
@@ -117,6 +120,7 @@ class _Column:
     kind: str
     width: int
     fills_itself: bool
+    collation: str
 
 
 class QueueTable:
@@ -128,6 +132,7 @@ class QueueTable:
     @ivar name: its name, as it is written in a statement.
     @ivar persistent: whether it outlives a crash of PostgreSQL.
     @ivar function_width: how many characters of a function's name it holds.
+    @ivar collations: those of the key's columns, as they are written in a statement.
     """
 
     def __init__(self, name: str) -> None:
@@ -139,6 +144,7 @@ class QueueTable:
         self.identity = 0
         self.persistent = True
         self.function_width = FUNCTION_WIDTH
+        self.collations: Sequence[str] = [_DEFAULT_COLLATION] * len(KEY)
         self._kind = ""
         self._hidden = False
 
@@ -246,12 +252,16 @@ class QueueTable:
 
     async def _columns(self, session: Session) -> dict[str, _Column]:
         found = await session.query(
-            "SELECT a.attname, t.typname, a.atttypmod - 4, a.attidentity <> '' OR a.atthasdef"
-            " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+            "SELECT a.attname, t.typname, a.atttypmod - 4, a.attidentity <> '' OR a.atthasdef, n.nspname, l.collname"
+            " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation"
+            " LEFT JOIN pg_namespace n ON n.oid = l.collnamespace"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
             [self.identity],
         )
-        return {name: _Column(kind, width, fills_itself) for name, kind, width, fills_itself in found}
+        return {
+            name: _Column(kind, width, fills_itself, f"{quote(schema or '')}.{quote(collation or '')}")
+            for name, kind, width, fills_itself, schema, collation in found
+        }
 
     def _check(self, session: Session, columns: dict[str, _Column]) -> None:
         """
@@ -271,6 +281,7 @@ class QueueTable:
             raise self._foreign(session, f"its column unique_key holds {width} characters, and not {KEY_WIDTH}")
         width = columns["function_name"].width
         self.function_width = min(FUNCTION_WIDTH, width) if width > 0 else FUNCTION_WIDTH
+        self.collations = [columns[name].collation for name in KEY]
 
     async def _keys(self, session: Session) -> tuple[bool, list[str]]:
         """
