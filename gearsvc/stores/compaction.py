@@ -23,7 +23,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from time import monotonic
 
-from gearsvc.stores.journal import HEADER, Journal
+from gearsvc.stores.journal import HEADER, Frames, Journal
 from gearsvc.stores.journalentries import Pace, at_once, find_live, read_entries
 
 FRAME_BYTES = 256 * 1024
@@ -63,8 +63,7 @@ class Rewriting:
     The new file.
 
     @ivar journal: what is written to it.
-    @ivar jobs: the bytes in it that are jobs which were stored when
-        L{take_live} was called.
+    @ivar jobs: how many bytes L{take_live} has written.
     """
 
     def __init__(self, path: str, like: os.stat_result | None) -> None:
@@ -78,16 +77,19 @@ class Rewriting:
         self._unsynced = 0
         self._in_place = False
 
-    def take_live(self, source: Journal, end: int, pace: Pace = at_once) -> None:
+    def take_live(self, descriptor: int, frames: Frames, pace: Pace = at_once) -> int:
         """
         Write the jobs that are stored.
 
-        @param end: where the last frame of the source ends that is looked at.
+        @param descriptor: where they are, and
+        @param frames: what is to be looked at there; see L{Journal.frames}.
+        @return: how many they are.
         @raise Damage: if the source is damaged.
         """
         frame: list[bytes] = []
         size = 0
-        for entry in read_entries(source.descriptor, find_live(source.frames(HEADER.size, end), pace)):
+        places = find_live(frames, pace)
+        for entry in read_entries(descriptor, places):
             frame.append(entry)
             size += len(entry)
             if size >= FRAME_BYTES:
@@ -98,6 +100,7 @@ class Rewriting:
         if frame:
             self._write(frame, size)
             self.jobs += size
+        return len(places)
 
     def follow(self, source: Journal, start: int, end: int, pace: Pace = at_once) -> None:
         """
@@ -225,7 +228,7 @@ class Compaction:
 
     def _rewrite(self, rewriting: Rewriting) -> None:
         end = self._end
-        rewriting.take_live(self._source, end, self.pace)
+        rewriting.take_live(self._source.descriptor, self._source.frames(HEADER.size, end), self.pace)
         # Pauses might let commits be faster for ever.
         for pace in (self.pace, *[self.check] * LAST_ROUNDS):
             copied, end = end, self._source.end

@@ -29,7 +29,7 @@ from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores.compaction import Abandoned, Compaction, Rewriting
-from gearsvc.stores.journal import HEADER, Damage, Journal, Nonsense
+from gearsvc.stores.journal import HEADER, WHAT_TO_DO, Damage, Journal, Nonsense
 from gearsvc.stores.journalentries import encode, find_live, read_jobs
 from gearsvc.stores.ownership import LockFile
 from gearsvc.stores.reconnecting import Backoff
@@ -313,7 +313,7 @@ class QueueFile:
         try:
             rewriting = Rewriting(self._beside, os.fstat(journal.descriptor))
             try:
-                rewriting.take_live(journal, journal.end)
+                rewriting.take_live(journal.descriptor, journal.frames())
                 rewriting.sync()
                 self._replace(rewriting)
             finally:
@@ -422,10 +422,8 @@ class QueueFile:
         if isinstance(error, StoreError):
             return error
         if isinstance(error, Damage):
-            return StoreError(
-                f"The queue file {self.path} is damaged at offset {error.offset} of {self._journal().end}; restore it from a copy,"
-                " or move it away to begin with an empty queue."
-            )
+            end = self._journal().end
+            return StoreError(f"The queue file {self.path} is damaged at offset {error.offset} of {end}; {WHAT_TO_DO}")
         if not isinstance(error, OSError):
             return StoreError(f"The queue file {self.path} fails: {type(error).__name__} {error}.")
         reason = _REASONS.get(error.errno or 0) or error.strerror

@@ -87,6 +87,16 @@ READ_AHEAD = 1024 * 1024
 How many bytes are read at once.
 """
 
+WHAT_TO_DO = "restore it from a copy, or save what can be read of it with: python -m gearsvc.stores.salvage FILE NEWFILE"
+"""
+What the user of a damaged file is told.
+"""
+
+Frames = Iterable[tuple[int, bytes]]
+"""
+Frames as they are read: the offset of each, and its payload.
+"""
+
 
 class Damage(Exception):
     """
@@ -132,7 +142,14 @@ class _Raw(io.RawIOBase):
         return count
 
 
-def _good_header(head: bytes, marker: bytes) -> tuple[int, int, int] | None:
+def is_whole(header: bytes) -> bool:
+    """
+    Is this a file's header as it was written, of whatever version?
+    """
+    return len(header) == HEADER.size and crc32(header[:-4]) == int.from_bytes(header[-4:], "little")
+
+
+def good_header(head: bytes, marker: bytes) -> tuple[int, int, int] | None:
     """
     @return: what a frame's header says: its offset, its payload's length and
         CRC; C{None} if it is no header.
@@ -213,8 +230,8 @@ class Journal:
                 f"The queue file {path} is not a queue of gearsvc's, or its first bytes are damaged;"
                 " name another one, or restore it from a copy."
             )
-        if len(header) < HEADER.size or crc32(header[:-4]) != int.from_bytes(header[-4:], "little"):
-            raise StoreError(f"The queue file {path} is damaged in its header, at offset 0; restore it from a copy.")
+        if not is_whole(header):
+            raise StoreError(f"The queue file {path} is damaged in its header, at offset 0; {WHAT_TO_DO}")
         _, version, flags, marker, _ = HEADER.unpack(header)
         if version > VERSION or flags:
             what = f"version {version}" if version > VERSION else f"flags {flags:#x}"
@@ -268,12 +285,13 @@ class Journal:
 
     # Reading.
 
-    def frames(self, start: int = HEADER.size, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def frames(self, start: int = HEADER.size, end: int | None = None, moved: bool = False) -> Iterator[tuple[int, bytes]]:
         """
         Read frames.
 
         @param start: where the first begins.
         @param end: where the last ends, by default L{end}.
+        @param moved: whether one is good that was written elsewhere in the file.
         @return: the offset of each, and its payload.
         @raise Damage: if a frame is not complete.
         """
@@ -281,8 +299,8 @@ class Journal:
         read = io.BufferedReader(_Raw(self.descriptor, start), READ_AHEAD).read
         offset = start
         while offset < end:
-            known = _good_header(read(FRAME.size), self.marker)
-            if known is None or known[0] != offset or known[1] > end - offset - FRAME.size:
+            known = good_header(read(FRAME.size), self.marker)
+            if known is None or not (moved or known[0] == offset) or known[1] > end - offset - FRAME.size:
                 raise Damage(offset)
             payload = read(known[1])
             if len(payload) != known[1] or crc32(payload) != known[2]:
@@ -295,7 +313,7 @@ class Journal:
         Is the bad frame at an offset the last one, of which a crash kept the
         rest from being written?
         """
-        known = _good_header(os.pread(self.descriptor, FRAME.size, offset), self.marker)
+        known = good_header(os.pread(self.descriptor, FRAME.size, offset), self.marker)
         if known is not None and (known[0] != offset or offset + FRAME.size + known[1] < self.end):
             # It is not where it was written, or something was written behind it.
             return False
@@ -312,7 +330,7 @@ class Journal:
             data = os.pread(self.descriptor, READ_AHEAD + FRAME.size - 1, start)
             place = data.find(self.marker)
             while place >= 0:
-                if _good_header(data[place : place + FRAME.size], self.marker) is not None:
+                if good_header(data[place : place + FRAME.size], self.marker) is not None:
                     return start + place
                 place = data.find(self.marker, place + 1)
         return None

@@ -88,6 +88,13 @@ def jobs_of(data: bytes) -> list[tuple[Any, ...]]:
     return list(jobs.values())
 
 
+def with_crc(data: bytes) -> bytes:
+    """
+    Bytes, and the CRC of them in place of the last four.
+    """
+    return data[:-4] + struct.pack("<I", crc32(data[:-4]))
+
+
 class QueueFileCase(SynchronousTestCase):
     """
     A test with a L{QueueFile} of its own.

@@ -598,15 +598,16 @@ class FailureTests(CompactionCase):
         file = self.open()
         stored = self.fill(file)
         fdatasync = os.fdatasync
+        working = False
 
-        def fail(descriptor: int) -> None:
-            raise OSError(errno.EIO, "Input/output error")
+        def sync(descriptor: int) -> None:
+            if not working:
+                raise OSError(errno.EIO, "Input/output error")
+            fdatasync(descriptor)
 
-        os.fdatasync = fail
-        try:
-            error = self.assertRaises(StoreError, self.write, file, record(900))
-        finally:
-            os.fdatasync = fdatasync
+        self.patch(os, "fdatasync", sync)
+        error = self.assertRaises(StoreError, self.write, file, record(900))
+        working = True
         self.assertTrue(error.uncertain)
         hold.set()
         self.write(file, record(901))

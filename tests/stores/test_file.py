@@ -207,8 +207,8 @@ class FileStoreTests(TestCase):
         A job that can't be written fails its batch, and nothing else.
         """
         store = await self.open()
-        error = await self.assertFailure(store.commit([record(1), record(2, run_at=1 << 63)], []), StoreError)
-        self.assertIn("H:test:2", str(error))
+        with self.assertRaisesRegex(StoreError, "H:test:2"):
+            await store.commit([record(1), record(2, run_at=1 << 63)], [])
         await store.commit([record(3)], [])
         await store.close()
         self.assertEqual(jobs_of(self.path.read_bytes()), [fields_of(record(3))])
@@ -298,9 +298,18 @@ class FileTests(QueueFileCase):
         """
         file = self.open()
         calls: list[str] = []
-        for name in ("pwritev", "pwrite", "write", "fdatasync", "fsync"):
+
+        def watch(name: str) -> None:
             original = getattr(os, name)
-            self.patch(os, name, lambda *arguments, name=name, original=original: (calls.append(name), original(*arguments))[1])
+
+            def call(*arguments: object) -> object:
+                calls.append(name)
+                return original(*arguments)
+
+            self.patch(os, name, call)
+
+        for name in ("pwritev", "pwrite", "write", "fdatasync", "fsync"):
+            watch(name)
         self.write(file, *[record(number, workload=bytes(1000)) for number in range(1000)])
         self.assertEqual(calls, ["pwritev", "fdatasync"])
 

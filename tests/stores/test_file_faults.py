@@ -187,7 +187,7 @@ class FileFaultTests(ServerCase, SynchronousTestCase):
             self.submit(client, b"job")
         self.server.stop()
         data = bytearray(self.path.read_bytes())
-        start, _ = frames_of(data)[2]
+        start, _ = frames_of(bytes(data))[2]
         data[start + 60] ^= 1
         self.path.write_bytes(data)
         self.assert_does_not_start(f"damaged at offset {start} of {len(data)}", str(self.path), "restore it from a copy")

@@ -17,14 +17,7 @@ from gearsvc.stores import journal, journalentries
 from gearsvc.stores.journal import Journal
 from gearsvc.stores.journalentries import ADD, ADDED, ENTRY, REMOVE, encode
 from gearsvc.testing import fields_of, record
-from tests.stores.queuefiles import QueueFileCase, frames_of, jobs_of
-
-
-def with_crc(data: bytes) -> bytes:
-    """
-    Bytes, and the CRC of them in place of the last four.
-    """
-    return data[:-4] + struct.pack("<I", crc32(data[:-4]))
+from tests.stores.queuefiles import QueueFileCase, frames_of, jobs_of, with_crc
 
 
 class FormatTests(QueueFileCase):
