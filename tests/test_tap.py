@@ -19,7 +19,7 @@ from gearsvc.serve import ServeOptions
 from gearsvc.tap import Options, make_process
 from tests.commands import TWISTD_GEARMAN, CommandCase
 
-OF_MODULES = ("http-", "libmemcached-", "libpq-", "redis-", "mysql-")
+OF_MODULES = ("http-",)
 """
 What the names of options begin with that belong to gearmand's modules: our plugins declare them.
 """
