@@ -14,7 +14,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import psycopg2
@@ -169,7 +169,8 @@ class _Link(txpostgres.Connection):  # type: ignore[misc]
         """
         if self._pollingD is not None:
             # It is still being made.
-            super().doRead()
+            self.reactor.removeReader(self)
+            self.continuePolling()
         else:
             self._proceed()
 
@@ -249,8 +250,7 @@ class Session:
             version = link.get_parameter_status("server_version")
             self.close()
             raise StoreError(f"The {self.place} has PostgreSQL {version}, which is too old: it has to be 10 or later.")
-        # The server gives up first, so that it is known what became of the query.
-        await self._set({**_SETTINGS, "statement_timeout": str(int(COMMIT_SECONDS * 900))})
+        await self._set_up()
 
     def _unreachable(self, error: Exception) -> StoreError:
         text = f"no answer within {COMMIT_SECONDS:g} seconds" if isinstance(error, TimeoutError) else _one_line(str(error))
@@ -258,16 +258,18 @@ class Session:
         reason.unreachable = not _LASTING.search(text)
         return reason
 
-    async def _set(self, settings: Mapping[str, str]) -> None:
+    async def _set_up(self) -> None:
         """
-        Set what the server has of these, for the rest of the session.
+        Set what the server has of L{_SETTINGS}, for the rest of the session.
         """
-        values = ", ".join(["(%s, %s)"] * len(settings))
+        values = ", ".join(["(%s, %s)"] * len(_SETTINGS))
         await self.query(
-            # Some systems can't look at a connection in the midst of a query, and refuse to try.
-            f"SELECT set_config(s.name, w.value, false) FROM pg_settings s JOIN (VALUES {values}) AS w (name, value)"
+            # The server gives up before we do, so that it is known what became of a batch.
+            f"SET statement_timeout = {int(COMMIT_SECONDS * 900)};"
+            # (Some systems can't look at a connection in the midst of a query, and refuse to try.)
+            f" SELECT set_config(s.name, w.value, false) FROM pg_settings s JOIN (VALUES {values}) AS w (name, value)"
             " ON s.name = w.name WHERE s.name <> 'client_connection_check_interval' OR version() LIKE '%%linux%%'",
-            [text for item in settings.items() for text in item],
+            [text for item in _SETTINGS.items() for text in item],
         )
 
     async def query(self, statements: str | bytes, values: Sequence[object] | None = None, seconds: float = 0.0) -> list[Row]:

@@ -1,0 +1,59 @@
+"""
+Tests for L{gearsvc.stores.postgres} with the real gearmand: each of the two
+goes on with a table that the other wrote.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.servers import PostgreSQL
+from tests.stores.takeover import Takeover
+
+
+class PostgresTakeoverTests(Takeover, SynchronousTestCase):
+    """
+    What holds for every store, with PostgreSQL.
+    """
+
+    # It reads the numbers of its replay as text, and asks for them in binary: every job has a high priority then, and its
+    # time is 0.  What it writes is right, and is what we read.
+    replays_epochs = False
+    replays_priorities = False
+    # The server refuses a text that is not in the database's encoding.
+    odd_bytes = False
+
+    def setUp(self) -> None:
+        """
+        Make a database.
+        """
+        database = PostgreSQL.shared()
+        self.conninfo = database.conninfo(database.new_database())
+
+    def store_options(self, kind: str) -> list[str]:
+        """
+        Both have the same options.
+        """
+        return ["-q", "postgres", "--libpq-conninfo", self.conninfo]
+
+
+class OddTableTests(PostgresTakeoverTests):
+    """
+    The same with a table whose name has to be quoted, and is, in another
+    schema than usual.
+    """
+
+    def store_options(self, kind: str) -> list[str]:
+        """
+        gearmand puts the name into its statements as it is.
+        """
+        return [*super().store_options(kind), "--libpq-table", '"Jobs"."My ""Queue"']
+
+    def setUp(self) -> None:
+        """
+        Make the schema.
+        """
+        database = PostgreSQL.shared()
+        name = database.new_database()
+        database.sql('CREATE SCHEMA "Jobs"', database=name)
+        self.conninfo = database.conninfo(name)
