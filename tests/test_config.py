@@ -395,6 +395,6 @@ class SampleTests(SynchronousTestCase):
             if option is None or not separator or option.name in seen:
                 continue
             seen.add(option.name)
-            if line.startswith("#") and option.default not in (None, ()):
-                self.assertEqual(option.value([value]), option.default, line)
+            if line.startswith("#") and option.default not in (None, (), ""):
+                self.assertEqual(option.value([value.strip()]), option.default, line)
         self.assertGreater(len(seen), 30)

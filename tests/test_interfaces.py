@@ -80,8 +80,15 @@ class InterfaceTests(SynchronousTestCase):
         verifyClass(IQueueStore, MemoryStore)
         verifyObject(IQueueStore, MemoryStore())
         verifyClass(IQueueStore, SQLiteStore)
-        settings = Settings(plugin_options={"libsqlite3-db": self.mktemp()})
-        made = [maker.make(settings) for maker in queue_store_makers()]
+        needed = {
+            "file-path": self.mktemp(),
+            "libmemcached-servers": "127.0.0.1",
+            "libsqlite3-db": self.mktemp(),
+            "libtokyocabinet-file": self.mktemp() + ".tch",
+            "mysql-db": "jobs",
+        }
+        made = [maker.make(Settings(plugin_options=needed)) for maker in queue_store_makers()]
+        self.assertGreaterEqual(len(made), 9)
         for store in made:
             if store is not None:
                 verifyObject(IQueueStore, store)

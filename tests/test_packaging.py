@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import configparser
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -195,6 +196,23 @@ class InstallationTests(unittest.TestCase):
         shared = programs.parent / "share" / "gearsvc"
         self.assertEqual((shared / "twistd.conf").read_bytes(), (ROOT / "twistd.conf").read_bytes())
         self.assertEqual((shared / "gearsvc.service").read_bytes(), (ROOT / "contrib" / "gearsvc.service").read_bytes())
+        self.check_missing_libraries(programs)
+
+    def check_missing_libraries(self, programs: Path) -> None:
+        """
+        Where an extra is not installed, a store that needs it is refused in one line that names it, and --help-stores says so.
+        """
+        told = run(*WITHOUT_PYTHONPATH, "COLUMNS=500", str(programs / "twistd"), "gearman", "--help-stores")
+        for store, extra in (("postgres", "postgres"), ("redis", "redis"), ("mysql", "mysql"), ("drizzle", "mysql")):
+            command = [*WITHOUT_PYTHONPATH, str(programs / "twistd"), "gearman", "-q", store, "--check-args"]
+            done = subprocess.run(command, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(
+                done.stderr,
+                f"twistd gearman: --queue-type {store} needs what is not installed; pip install 'gearsvc[{extra}]'\n",
+            )
+            self.assertRegex(told, rf"(?m)^--queue-type .*\b{store}\b.*; not usable yet: pip install 'gearsvc\[{extra}\]'$")
+        self.assertRegex(told, r"(?m)^--queue-type libsqlite3\b.*a crash$")
 
     def test_sdist(self) -> None:
         """

@@ -296,6 +296,8 @@ class DaemonTests(CommandCase):
             "@implementer(IPlugin, IQueueStoreMaker)\n"
             "class Deadly:\n"
             "    names, summary, options = ('deadly',), '', ()\n"
+            "    def missing(self):\n"
+            "        return ''\n"
             "    def make(self, settings):\n"
             "        os.kill(os.getpid(), 9)\n"
             "deadly = Deadly()\n"
