@@ -12,6 +12,7 @@ directory of its own, and runs as a user that it accepts to run as.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import glob
 import os
@@ -184,23 +185,25 @@ class DatabaseServer:
         """
         Let it answer nothing, with its connections open.
         """
-        for process in self._processes():
-            os.kill(process, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """
         Undo L{pause}.
         """
-        for process in self._processes():
-            os.kill(process, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
-    def _processes(self) -> list[int]:
+    def _signal_all(self, number: signal.Signals) -> None:
+        """
+        Send a signal to the process and to those that it has made, some of which may end at any time.
+        """
         assert self.process is not None
         found = [self.process.pid]
         for process in found:
-            for task in Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                for task in Path(f"/proc/{process}/task").iterdir():
+                    found += map(int, (task / "children").read_text().split())
+                os.kill(process, number)
 
     @property
     def running(self) -> bool:
