@@ -30,7 +30,7 @@ from gearsvc.stores.mysqlchannel import CHANNEL_BYTES, Channel, ChannelReactor
 from gearsvc.stores.mysqlconnection import INTERRUPTED, READ_ONLY, Connection, Place, code_of, explain
 from gearsvc.stores.mysqlownership import Ownership
 from gearsvc.stores.mysqlpool import Lease, Pool
-from gearsvc.stores.mysqlrows import Key, Row, Statements, TooLarge, as_key, as_row, pieces
+from gearsvc.stores.mysqlrows import Key, Row, Statements, TooLarge
 from gearsvc.stores.mysqltable import QueueTable
 from gearsvc.stores.reconnecting import Backoff
 from gearsvc.stores.rows import MADE_KEY
@@ -120,7 +120,9 @@ class MySQLStore:
         """
         See L{IQueueStore.commit}.
         """
-        rows, keys = [as_row(record) for record in added], [as_key(record) for record in removed]
+        statements = self._statements
+        assert statements is not None, "the store is not open"
+        rows, keys = [statements.row(record) for record in added], [statements.key(record) for record in removed]
         if len(rows) + len(keys) <= CHANNEL_JOBS and not self._calls:
             assert self._pool is not None and self._channel is not None, "the store is not open"
             connection = self._pool.connection
@@ -303,7 +305,7 @@ class MySQLStore:
     def _read(self, connection: Connection) -> Iterator[list[JobRecord]]:
         assert self._statements is not None
         try:
-            yield from pieces(connection.stream(self._statements.select))
+            yield from self._statements.pieces(connection.stream(self._statements.select))
             connection.wait(mysqlconnection.COMMIT_SECONDS)
         except MySQLError as error:
             raise explain(error, self._name) from None

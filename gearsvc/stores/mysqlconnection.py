@@ -60,17 +60,6 @@ Where a server on this host has its Unix socket: Debian's, Red Hat's and MySQL's
 
 DEFAULT_PORT = 3306
 
-_SESSION = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
-    f" wait_timeout = {LOST_SECONDS}, net_write_timeout = {PREPARE_SECONDS:.0f},"
-    f" lock_wait_timeout = {LOCK_WAIT_SECONDS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
-    # A limit of the server's is for other people's statements: a replay takes
-    # its time.  (These comments are read by MariaDB alone, and by MySQL alone.)
-    " /*M!100101 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */"
-)
-"""
-What our statements rely on, whatever the server's own settings are.
-"""
 
 # Errors whose numbers PyMySQL has no names for.
 _ER_WSREP_NOT_READY = 1047
@@ -127,7 +116,7 @@ _REASONS = {
     ER.BAD_FIELD_ERROR: "the table was altered; restart to have it brought up to date",
     ER.RECORD_FILE_FULL: _FULL,
     ER.DISK_FULL: _FULL,
-    ER.LOCK_WAIT_TIMEOUT: f"another session has had the table or some of its rows locked for more than {LOCK_WAIT_SECONDS} seconds",
+    ER.LOCK_WAIT_TIMEOUT: "another session has the table, or some of its rows, locked",
     ER.LOCK_DEADLOCK: "other sessions lock the same rows all the time",
     ER.NET_PACKET_TOO_LARGE: "what it was sent is larger than its max_allowed_packet",
     ER.QUERY_INTERRUPTED: "the statement was killed",
@@ -216,7 +205,7 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
         self._poll.register(self._sock, select.POLLIN)
         self.wait(COMMIT_SECONDS)
         try:
-            self.run(_SESSION)
+            self.run(_session())
             row = self.rows("SELECT @@max_allowed_packet, DATABASE(), @@lower_case_table_names")[0]
         except BaseException:
             self.close()
@@ -336,6 +325,20 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
         self.wait(COMMIT_SECONDS)
 
 
+def _session() -> str:
+    """
+    What our statements rely on, whatever the server's own settings are.
+    """
+    return (
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
+        f" wait_timeout = {LOST_SECONDS}, net_write_timeout = {PREPARE_SECONDS:.0f},"
+        f" lock_wait_timeout = {LOCK_WAIT_SECONDS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+        # A limit of the server's is for other people's statements: a replay takes
+        # its time.  (These comments are read by MariaDB alone, and by MySQL alone.)
+        " /*M!100101 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */"
+    )
+
+
 def code_of(error: Exception) -> int:
     """
     The number that MySQL, or its client library, has for an error; 0 if it has none.
@@ -371,7 +374,7 @@ def _reason(error: Exception, code: int) -> str:
         return " ".join(str(error).split())
     text = " ".join(str(error.args[-1] if error.args else type(error).__name__).split()).rstrip(".")
     if code == CR.CR_SERVER_LOST and "timed out" in text:
-        return f"it has not answered for {COMMIT_SECONDS:g} seconds"
+        return "it does not answer; it may be very busy, or waiting for room on its disk"
     if code in (CR.CR_SERVER_LOST, CR.CR_SERVER_GONE_ERROR):
         return "the connection broke"
     if code in READ_ONLY:

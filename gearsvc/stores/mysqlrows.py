@@ -32,11 +32,6 @@ PACKET_BYTES = 8 * 1024 * 1024
 How much is sent before an answer is waited for; the server may take less.
 """
 
-FUNCTION_BYTES = 255
-"""
-How much of a function's name fits into its column.
-"""
-
 LAST_TIME = 2**31 - 1
 """
 The latest time that C{when_to_run} holds, and that gearmand can read there.
@@ -71,55 +66,6 @@ class TooLarge(Exception):
     """
 
 
-def key_of(record: JobRecord) -> bytes:
-    """
-    The C{unique_key} of a job's row.
-
-    (A long function name is cut in its column, and may be another's then: the
-    key has to tell the job apart without it.)
-    """
-    if record.key is None and len(record.function) > FUNCTION_BYTES:
-        return made_key(record)
-    return row_key(record)
-
-
-def as_row(record: JobRecord) -> Row:
-    """
-    A job as it is now.
-    """
-    function = record.function
-    key = key_of(record)
-    unique = record.unique
-    reducer = record.reducer
-    run_at = record.run_at
-    return (
-        b"(X'%b',X'%b',%d,%d,X'%b',%b,%b,%b,%d,%b,%r,"
-        % (
-            hexlify(key),
-            hexlify(function[:FUNCTION_BYTES]),
-            record.priority,
-            run_at if run_at <= LAST_TIME else LAST_TIME,
-            hexlify(record.handle),
-            # What the columns that gearmand has hold truly is not stored twice:
-            # somebody may change it there.
-            b"NULL" if key == unique else _bytes(unique),
-            b"NULL" if len(function) <= FUNCTION_BYTES else _bytes(function),
-            b"NULL" if reducer is None else _bytes(reducer),
-            record.attempts,
-            b"NULL" if run_at <= LAST_TIME else b"%d" % run_at,
-            record.submitted,
-        ),
-        record.workload,
-    )
-
-
-def as_key(record: JobRecord) -> Key:
-    """
-    What finds the row of a job.
-    """
-    return hexlify(key_of(record)), hexlify(record.function[:FUNCTION_BYTES])
-
-
 def _bytes(value: bytes) -> bytes:
     return b"X'%b'" % hexlify(value)
 
@@ -132,12 +78,13 @@ def _workload(value: bytes) -> bytes:
 
 class Statements:
     """
-    Writes the statements for one table.
+    Writes and reads the rows of one table.
     """
 
     def __init__(self, table: QueueTable) -> None:
         name = table.name
         changes = ", ".join(f"{column} = VALUES({column})" for column in _COLUMNS[2:])
+        self._function_bytes = table.function_bytes
         self._insert = f"INSERT INTO {name} ({', '.join(_COLUMNS)}) VALUES ".encode()
         self._update = f" ON DUPLICATE KEY UPDATE {changes}".encode()
         self._delete = f"DELETE FROM {name} WHERE function_name = X'".encode()
@@ -147,6 +94,53 @@ class Statements:
             " COALESCE(data, ''), COALESCE(run_at, when_to_run, 0), COALESCE(handle, ''), unique_id, reducer,"
             f" COALESCE(attempts, 0), COALESCE(submitted, 0) FROM {name} ORDER BY {table.position}"
         )
+
+    def _key_of(self, record: JobRecord) -> bytes:
+        """
+        The C{unique_key} of a job's row.
+
+        (A long function name is cut in its column, and may be another's then:
+        the key has to tell the job apart without it.)
+        """
+        if record.key is None and len(record.function) > self._function_bytes:
+            return made_key(record)
+        return row_key(record)
+
+    def row(self, record: JobRecord) -> Row:
+        """
+        A job as it is now.
+        """
+        function = record.function
+        held = function[: self._function_bytes]
+        key = self._key_of(record)
+        unique = record.unique
+        reducer = record.reducer
+        run_at = record.run_at
+        return (
+            b"(X'%b',X'%b',%d,%d,X'%b',%b,%b,%b,%d,%b,%r,"
+            % (
+                hexlify(key),
+                hexlify(held),
+                record.priority,
+                run_at if run_at <= LAST_TIME else LAST_TIME,
+                hexlify(record.handle),
+                # What the columns that gearmand has hold truly is not stored
+                # twice: somebody may change it there.
+                b"NULL" if key == unique else _bytes(unique),
+                b"NULL" if held == function else _bytes(function),
+                b"NULL" if reducer is None else _bytes(reducer),
+                record.attempts,
+                b"NULL" if run_at <= LAST_TIME else b"%d" % run_at,
+                record.submitted,
+            ),
+            record.workload,
+        )
+
+    def key(self, record: JobRecord) -> Key:
+        """
+        What finds the row of a job.
+        """
+        return hexlify(self._key_of(record)), hexlify(record.function[: self._function_bytes])
 
     def packets(self, added: Sequence[Row], removed: Sequence[Key], limit: int) -> list[bytes]:
         """
@@ -165,8 +159,39 @@ class Statements:
         """
         What writes a job and takes it back.
         """
-        head, workload = as_row(record)
+        head, workload = self.row(record)
         return b"BEGIN;%b%b%b%b;ROLLBACK" % (self._insert, head, _workload(workload), self._update)
+
+    def pieces(self, fetch: Callable[[], tuple[Any, ...] | None]) -> Iterator[list[JobRecord]]:
+        """
+        Make jobs of rows, in pieces.
+
+        @param fetch: gives the next row of L{Statements.select}, as bytes; C{None}
+            at the end.
+        """
+        # One object for each function name and reducer: a million jobs share them.
+        names: dict[bytes, bytes] = {}
+        piece: list[JobRecord] = []
+        size = 0
+        while row := fetch():
+            key, function, priority, workload, run_at, handle, unique, reducer, attempts, submitted = row
+            if unique is None:
+                unique = unique_of(key)
+            if reducer is not None:
+                reducer = names.setdefault(reducer, reducer)
+            function = names.setdefault(function, function)
+            record = JobRecord(
+                handle, function, unique, int(priority), workload, int(run_at), reducer, int(attempts), float(submitted)
+            )
+            if not handle or self._key_of(record) != key:
+                record.key = key
+            piece.append(record)
+            size += len(workload)
+            if len(piece) == REPLAY_ROWS or size > REPLAY_BYTES:
+                yield piece
+                piece, size = [], 0
+        if piece:
+            yield piece
 
     def _deletes(self, keys: Iterable[Key]) -> Iterator[bytes]:
         by_function: dict[bytes, list[bytes]] = {}
@@ -204,35 +229,3 @@ def _joined(statements: Iterable[bytes], limit: int) -> Iterator[bytes]:
             some, size = [], len(statement) + 1
         some.append(statement)
     yield b";".join(some)
-
-
-def pieces(fetch: Callable[[], tuple[Any, ...] | None]) -> Iterator[list[JobRecord]]:
-    """
-    Make jobs of rows, in pieces.
-
-    @param fetch: gives the next row of L{Statements.select}, as bytes; C{None}
-        at the end.
-    """
-    # One object for each function name and reducer: a million jobs share them.
-    names: dict[bytes, bytes] = {}
-    piece: list[JobRecord] = []
-    size = 0
-    while row := fetch():
-        key, function, priority, workload, run_at, handle, unique, reducer, attempts, submitted = row
-        if unique is None:
-            unique = unique_of(key)
-        if reducer is not None:
-            reducer = names.setdefault(reducer, reducer)
-        function = names.setdefault(function, function)
-        record = JobRecord(
-            handle, function, unique, int(priority), workload, int(run_at), reducer, int(attempts), float(submitted)
-        )
-        if not handle or key_of(record) != key:
-            record.key = key
-        piece.append(record)
-        size += len(workload)
-        if len(piece) == REPLAY_ROWS or size > REPLAY_BYTES:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece

@@ -131,6 +131,7 @@ class QueueTable:
 
     @ivar name: its name, as it is written in a statement.
     @ivar position: the column that counts up, as it is written in a statement.
+    @ivar function_bytes: how much of a function's name fits into its column.
     """
 
     def __init__(self, name: str, store: str) -> None:
@@ -143,6 +144,7 @@ class QueueTable:
         self._store = store
         self.name = quoted(name)
         self.position = quoted("position")
+        self.function_bytes = _SIZES["function_name"]
 
     def prepare(self, connection: Connection) -> None:
         """
@@ -217,6 +219,7 @@ class QueueTable:
             changes.append(f"ADD COLUMN {self.position} BIGINT NOT NULL AUTO_INCREMENT {'UNIQUE' if primary else 'PRIMARY'} KEY")
         if changes:
             self._alter(connection, *changes)
+        self.function_bytes = self._columns(connection)["function_name"].octets
         # Rows that somebody wrote by hand: no statement would find their keys.
         odd = "WHERE unique_key IS NULL OR function_name IS NULL"
         if connection.rows(f"SELECT 1 FROM {self.name} {odd} LIMIT 1"):
