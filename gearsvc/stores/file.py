@@ -28,7 +28,7 @@ from zope.interface import implementer
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
 from gearsvc.logs import Logger
-from gearsvc.stores.compaction import Abandoned, Compaction, Rewriting
+from gearsvc.stores.compaction import Compaction, Rewriting
 from gearsvc.stores.journal import HEADER, WHAT_TO_DO, Damage, Journal, Nonsense
 from gearsvc.stores.journalentries import encode, find_live, read_jobs
 from gearsvc.stores.ownership import LockFile
@@ -340,8 +340,6 @@ class QueueFile:
         def finish(rewriting: Rewriting, copied: int) -> None:
             with self._mutex:
                 self._check_file()
-                if not self._sound:
-                    raise Abandoned
                 rewriting.follow(journal, copied, journal.end)
                 rewriting.sync()
                 self._replace(rewriting)

@@ -202,6 +202,7 @@ class CompactionTests(CompactionCase):
 
         self.patch(Compaction, "pace", held)
         file = self.open()
+        self.addCleanup(hold.set)
         stored = self.fill(file)
         more = [record(number, workload=bytes(1000)) for number in range(1000, 1500)]
         for start in range(0, 500, 10):
@@ -596,6 +597,7 @@ class FailureTests(CompactionCase):
 
         self.patch(Compaction, "pace", held)
         file = self.open()
+        self.addCleanup(hold.set)
         stored = self.fill(file)
         fdatasync = os.fdatasync
         working = False
