@@ -13,7 +13,7 @@ from gearsvc.stores.mysqlconnection import Place
 from gearsvc.testing import BrokenConnectionContract, sleep
 from tests.proxy import Proxy
 from tests.running import HOST
-from tests.servers import MariaDB
+from tests.stores.mysqls import QuickMariaDB
 
 
 class MySQLContract(BrokenConnectionContract, TestCase):
@@ -27,7 +27,7 @@ class MySQLContract(BrokenConnectionContract, TestCase):
         """
         self.patch(reconnecting, "LAST_PAUSE", 0.2)
         self.patch(mysqlownership, "LOCK_SECONDS", 0.5)
-        self.server = MariaDB.shared()
+        self.server = QuickMariaDB.shared()
         self.database = self.server.new_database()
         self.wire = Proxy(self.server.port)
         self.addCleanup(self.wire.close)
