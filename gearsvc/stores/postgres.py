@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
@@ -195,7 +195,7 @@ class PostgresStore:
             batch = self._statements.batch(added, removed)
         except StoreError as error:
             return fail(error)
-        return Deferred.fromCoroutine(self._commit(batch))
+        return Deferred.fromCoroutine(self._commit(batch)) if batch else succeed(None)
 
     async def _commit(self, batch: bytes) -> None:
         session = self._session

@@ -255,7 +255,9 @@ class Session:
     def _unreachable(self, error: Exception) -> StoreError:
         text = f"no answer within {COMMIT_SECONDS:g} seconds" if isinstance(error, TimeoutError) else _one_line(str(error))
         reason = StoreError(f"The {self.place} can't be used: {text}.")
-        reason.unreachable = not _LASTING.search(text)
+        # (What stands in quotes is a name.)
+        lasting = isinstance(error, psycopg2.Error) and _LASTING.search(re.sub(r'"[^"]*"', "", text))
+        reason.unreachable = not lasting
         return reason
 
     async def _set_up(self) -> None:

@@ -45,11 +45,9 @@ def session_name() -> str:
     """
     What a session of ours is called, for administrators and for other servers.
     """
-    name = _PREFIX + this_server()
-    if len(name.encode("utf-8", "replace")) <= NAME_BYTES:
-        return name
-    # (What is not ASCII PostgreSQL writes in its own way.)
-    return name.encode("ascii", "replace").decode()[: NAME_BYTES - 3] + "..."
+    # (PostgreSQL would write in its own way what is not ASCII.)
+    name = (_PREFIX + this_server()).encode("ascii", "replace").decode()
+    return name if len(name) <= NAME_BYTES else name[: NAME_BYTES - 3] + "..."
 
 
 class Ownership:

@@ -43,8 +43,13 @@ _VALUES = ("priority", "data", "when_to_run", "handle", "unique_id", "function",
 
 _SINGLE_BYTES = ("SQL_ASCII", "LATIN", "ISO_8859_", "WIN", "KOI8")
 """
-Encodings in which all bytes but NUL are text, by how their names begin; of the
-other ones Python knows UTF-8 exactly as PostgreSQL does.
+Encodings in which all bytes but NUL are text, by how their names begin.
+"""
+
+_CODECS = {"UTF8": "utf-8", "EUC_JP": "euc_jp", "EUC_JIS_2004": "euc_jis_2004", "EUC_CN": "gb2312", "EUC_KR": "euc_kr"}
+"""
+What Python calls the others.  PostgreSQL takes all that Python can read of them;
+the few characters that it takes besides are kept as bytes are that are no text.
 """
 
 _run_at = attrgetter("run_at")
@@ -65,21 +70,18 @@ def text_check(encoding: str) -> Callable[[bytes, int], bool]:
     @param encoding: the database's, by PostgreSQL's name.
     """
 
-    def is_utf8(text: bytes, width: int) -> bool:
+    codec = _CODECS.get(encoding, "ascii")
+
+    def is_characters(text: bytes, width: int) -> bool:
         try:
-            return len(text.decode()) <= width and 0 not in text
+            return len(text.decode(codec)) <= width and 0 not in text
         except UnicodeDecodeError:
             return False
 
     def is_single_bytes(text: bytes, width: int) -> bool:
         return len(text) <= width and 0 not in text
 
-    def is_ascii(text: bytes, width: int) -> bool:
-        return len(text) <= width and text.isascii() and 0 not in text
-
-    if encoding == "UTF8":
-        return is_utf8
-    return is_single_bytes if encoding.startswith(_SINGLE_BYTES) else is_ascii
+    return is_single_bytes if encoding.startswith(_SINGLE_BYTES) else is_characters
 
 
 class Statements:
