@@ -29,6 +29,45 @@ def in_use(store: str, owner: str) -> StoreError:
     return StoreError(f"{store} is in use by another server, {owner}; stop one of the two.")
 
 
+def this_machine() -> str:
+    """
+    What tells this machine, as it runs now and as this process sees it, from all others: processes have numbers in common
+    only within it.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def start_of(process: int) -> str:
+    """
+    When a process of this machine started, in a form of the system's, so that it is not taken for a later one with its
+    number; C{"-"} where the system does not tell, where there is none, and for one that has ended unnoticed by its parent.
+    """
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            # The program's name, in parentheses, may hold anything.
+            words = file.read().rpartition(b")")[2].split()
+            return "-" if words[0] in (b"Z", b"X") else words[19].decode()
+    except OSError:
+        return "-"
+
+
+def is_running(process: int, start: str) -> bool:
+    """
+    Whether a process of this machine, with this L{start_of}, is still there.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return start_of(process) == start
+
+
 class LockFile:
     """
     Stands beside a store that is a file, and is locked while a server uses it.

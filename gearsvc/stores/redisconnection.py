@@ -1,0 +1,355 @@
+"""
+A connection to Redis, and what its errors mean.
+
+It is txredisapi's protocol, without its factory: that one connects again by itself, and what is asked meanwhile waits for
+ever.  Here a connection that ends has ended, and what was asked fails.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, ISSLTransport, IStreamClientEndpoint
+from twisted.python.failure import Failure
+from txredisapi import ConnectionError as LostConnection
+from txredisapi import BaseRedisProtocol, ResponseError
+
+from gearsvc.interfaces import StoreError
+
+CONNECT_SECONDS = 10.0
+"""
+How long Redis may take to accept a connection.
+"""
+
+COMMIT_SECONDS = 30.0
+"""
+How long it may take to answer.
+"""
+
+CLOSE_SECONDS = 2.0
+"""
+How long it may take to let us go.
+"""
+
+STORED = 1
+"""
+The answer that counts: what the script of a batch returns when it is stored.
+"""
+
+_STORED = b":%d\r\n" % STORED
+
+
+@dataclass(frozen=True)
+class Server:
+    """
+    Where Redis is, and as whom to speak to it.
+
+    @ivar host: a name, an address, or the path of a Unix socket.
+    @ivar user: C{None} for the one that needs no name.
+    @ivar tls: how to check the server; C{None} for plain text.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    tls: IOpenSSLClientConnectionCreator | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """
+        As a person would name it.
+        """
+        if self.host.startswith("/"):
+            return f"Redis at {self.host}"
+        return f"Redis at {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        """
+        What connects to it.
+        """
+        if self.host.startswith("/"):
+            return UNIXClientEndpoint(reactor, self.host, CONNECT_SECONDS)
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, self.host, self.port, CONNECT_SECONDS)
+        return endpoint if self.tls is None else wrapClientTLS(self.tls, endpoint)
+
+
+class Connection(BaseRedisProtocol):  # type: ignore[misc]
+    """
+    One connection, until it ends.
+
+    txredisapi finds the pieces of an answer in a Python loop, and tries each for a number and for UTF-8.  What comes often
+    goes around that: the one answer to a batch, which is always the same.
+
+    @ivar usable: whether it has not ended.
+    """
+
+    def __init__(self, server: Server, reactor: Any, lost: Callable[[Connection], None]) -> None:
+        """
+        @param lost: called when it has ended, after all that was asked has failed.
+        """
+        super().__init__(charset=None, convertNumbers=False)
+        self.usable = True
+        self._server = server
+        self._reactor = reactor
+        self._lost = lost
+        self._ended: Deferred[None] = Deferred()
+        self._why = ""
+        self._socket: socket.socket | None = None
+        # Since when an answer is due, or when some of one last came.
+        self._since = 0.0
+        # Whether no part of an answer waits for its rest.
+        self._whole = True
+
+    # txredisapi's side
+
+    def connectionMade(self) -> None:
+        """
+        Be ready to be asked.
+        """
+        super().connectionMade()
+        transport: Any = self.transport
+        if isinstance(transport, tcp.Connection):
+            if not self._server.host.startswith("/"):
+                transport.setTcpNoDelay(True)
+            if not ISSLTransport.providedBy(transport):
+                self._socket = transport.getHandle()
+
+    def connectionLost(self, why: Failure) -> None:
+        """
+        Fail what waits for an answer.
+        """
+        self.usable = False
+        self._socket = None
+        if not self._why:
+            self._why = _why_lost(why.value, self._server.tls is not None)
+        super().connectionLost(why)
+        self._lost(self)
+        self._ended.callback(None)
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """
+        Take what has come.
+        """
+        if data == _STORED and self._whole and len(self.replyQueue.waiting) == 1:
+            self.replyQueue.put(STORED)
+            return
+        self._whole = False
+        self._since = time.monotonic()
+        try:
+            super().dataReceived(data, unpause)
+        except UnicodeDecodeError:
+            self._abort("what answers there is no Redis")
+        if not self.replyQueue.waiting:
+            self._whole = True
+
+    def lineReceived(self, line: str) -> None:
+        """
+        Take a line of an answer.
+        """
+        if line[:1] not in ("+", "-", ":", "$", "*"):
+            self._abort("what answers there is no Redis")
+            return
+        super().lineReceived(line)
+
+    # The store's side
+
+    async def open(self) -> None:
+        """
+        Connect, log in and choose the database.
+
+        @raise StoreError: if that can't be.
+        """
+        server = self._server
+        try:
+            await connectProtocol(server.endpoint(self._reactor), self)
+        except (ConnectError, ConnectingCancelledError, DNSLookupError, OSError) as error:
+            failed = StoreError(f"{server} can't be reached: {_first_line(error)}.")
+            failed.unreachable = True
+            raise failed from None
+        if server.password is not None:
+            await self.ask("AUTH", *([server.user] if server.user else []), server.password)
+        # (One that wants a password says so now, and one that is no Redis shows itself.)
+        await self.ask("SELECT", server.database)
+
+    def ask(self, *words: bytes | str | int) -> Deferred[Any]:
+        """
+        Ask for something that is not asked often.
+
+        @return: fires with the answer; fails with L{StoreError}.
+        """
+        return self.send(pack(*words)).addCallback(self._checked)
+
+    def send(self, request: bytes) -> Deferred[Any]:
+        """
+        Send a request.
+
+        @param request: as Redis takes it.
+        @return: fires with the answer.  It may be an exception of txredisapi's, which L{explain} tells the meaning of; it is
+            one if the connection ends before.
+        """
+        waiting = self.replyQueue.waiting
+        answer: Deferred[Any] = self.replyQueue.get()
+        if not self.usable:
+            self.replyQueue.put(LostConnection())
+            return answer
+        if len(waiting) > 1:
+            self.transport.write(request)
+            return answer
+        self._since = time.monotonic()
+        if self._socket is None:
+            self.transport.write(request)
+            return answer
+        # All that was sent before has been answered: nothing waits to be sent.  A write through the reactor would wait for
+        # its next turn.
+        try:
+            sent = self._socket.send(request)
+        except OSError:
+            # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
+            sent = 0
+        if sent < len(request):
+            self.transport.write(request[sent:])
+        return answer
+
+    def _checked(self, answer: object) -> object:
+        if isinstance(answer, Exception):
+            raise self.explain(answer)
+        return answer
+
+    def explain(self, answer: Exception) -> StoreError:
+        """
+        What an answer means that is an exception.
+        """
+        where = self._server
+        if isinstance(answer, LostConnection):
+            error = StoreError(f"{where} can't be reached: {self._why or 'the connection is lost'}.")
+            error.unreachable = not self._why.startswith(_FINAL)
+            error.uncertain = True
+            return error
+        text = str(answer).strip().partition("\n")[0].partition("\r")[0]
+        for pattern, unreachable, meaning in _MEANINGS:
+            match = pattern.search(text)
+            if match is not None:
+                named = match.groupdict().get("what") or ""
+                error = StoreError(f"{where} {meaning.format(what=named, database=where.database)}.")
+                error.unreachable = unreachable
+                return error
+        return StoreError(f"{where} refuses what it was asked for: {text.rstrip('.')}.")
+
+    def give_up_late(self) -> None:
+        """
+        End the connection if an answer has been due for too long.
+        """
+        if self.replyQueue.waiting and time.monotonic() - self._since > COMMIT_SECONDS:
+            self._abort(f"it has not answered for {COMMIT_SECONDS:g} seconds")
+
+    async def end(self) -> None:
+        """
+        Close it; it may have ended, or never begun.
+        """
+        if self.transport is None or self._ended.called:
+            return
+        self._why = self._why or "the connection was closed"
+        self.transport.loseConnection()
+        abort = self._reactor.callLater(CLOSE_SECONDS, self.transport.abortConnection)
+        await self._ended
+        if abort.active():
+            abort.cancel()
+
+    def _abort(self, why: str) -> None:
+        self._why = self._why or why
+        self.usable = False
+        self.transport.abortConnection()
+
+
+def pack(*words: bytes | str | int) -> bytes:
+    """
+    A request as Redis takes it.
+    """
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        if not isinstance(word, bytes):
+            word = str(word).encode("utf-8", "surrogateescape")
+        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+    return b"".join(parts)
+
+
+def is_missing_script(answer: object) -> bool:
+    """
+    Whether an answer says that Redis does not know the script, which it forgets when it ends.
+    """
+    return isinstance(answer, ResponseError) and str(answer).startswith("NOSCRIPT")
+
+
+_FINAL = ("TLS: ", "what answers there")
+"""
+How the reasons begin which waiting does not help against.
+"""
+
+
+def _why_lost(error: BaseException | None, tls: bool) -> str:
+    """
+    Why a connection has ended, as far as that tells anything.
+    """
+    if isinstance(error, SSL.Error) and error.args and isinstance(error.args[0], list):
+        reasons = [reason[-1] for reason in error.args[0]]
+        if "wrong version number" in reasons or "packet length too long" in reasons:
+            return "TLS: what answers there speaks plain text; leave --redis-tls away, or name its TLS port"
+        if any("certificate verify failed" in reason for reason in reasons):
+            return "TLS: no authority that is trusted vouches for its certificate; name one by --redis-ca-file"
+        return f"TLS: {', '.join(reasons) or 'the connection was broken'}"
+    if isinstance(error, (VerificationError, CertificateError)):
+        return "TLS: its certificate is for another name; name the server as its certificate does"
+    return "the connection is lost"
+
+
+def _first_line(error: BaseException) -> str:
+    """
+    What an error of the network says, without what is always the same.
+    """
+    text = str(error) or type(error).__name__
+    return re.sub(r"^An error occurred while connecting: (\d+: )?|^.*?: \d+: ", "", text.partition("\n")[0]).rstrip(".")
+
+
+_MEANINGS = [
+    (re.compile(pattern, re.IGNORECASE), unreachable, meaning)
+    for pattern, unreachable, meaning in (
+        (r"\bLOADING\b", True, "is still loading its data"),
+        (r"\bMASTERDOWN\b", True, "is a replica that has lost its master"),
+        (r"max number of clients", True, "has as many clients as it takes; see its maxclients"),
+        (r"\bBUSY\b", True, "is busy with somebody's script"),
+        (r"\bREADONLY\b", False, "is a replica, which can't be written; name its master"),
+        (r"\bOOM\b", False, "is full (its maxmemory), and refuses new jobs: run workers, or give it more memory"),
+        (
+            r"\bMISCONF\b.*writing to the AOF file: (?P<what>[\w ]+)",
+            False,
+            "can't write to its disk ({what}), and refuses to change anything until it can",
+        ),
+        (r"\bMISCONF\b", False, "can't save to its disk, and refuses to change anything until it can; its log says why"),
+        (r"\bNOREPLICAS\b", False, "has fewer replicas than its min-replicas-to-write, and refuses to change anything"),
+        (r"\bNOAUTH\b", False, "wants a password; give it by --redis-password"),
+        (r"\bWRONGPASS\b|invalid password", False, "refuses the user or the password; see --redis-user and --redis-password"),
+        (r"without any password|no password is set", False, "knows no password; leave --redis-password away"),
+        (r"wrong number of arguments for 'auth'", False, "knows no users; leave --redis-user away"),
+        (r"\bNOPERM\b(?P<what>.*)", False, "does not let this user do what a queue needs:{what}"),
+        (r"DB index", False, "has no database {database}; see --redis-database"),
+        (
+            r"\bMOVED\b|\bCROSSSLOT\b|\bCLUSTERDOWN\b|non local key|not allowed in cluster mode",
+            False,
+            "is a Redis Cluster, which can't store a batch of jobs as a whole; use one that is none",
+        ),
+        (r"\bDENIED\b", False, "is in protected mode, and talks to nobody from elsewhere; give it a password"),
+    )
+]
+
