@@ -46,6 +46,7 @@ class TokyoCabinetMaker:
         "The database's file, which ends in .tch (a hash table) or .tcb (a B+ tree). It is made if it is not there.",
         database_name,
         metavar="FILE",
+        made=True,
     )
     # Without a value on the command line, as gearmand's.
     optimize = Option(

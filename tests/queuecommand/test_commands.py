@@ -80,55 +80,26 @@ class WordTests(QueueCommandCase):
         self.assertNotIn("secret", result.stderr)
         self.assert_refuses(self.queue("show", "libsqlite3 --libsqlite3-db 'x"), "a quote is not closed")
 
-    def test_wrong_stores(self) -> None:
+    def test_wrong_store(self) -> None:
         """
-        A store that can't be is refused before anything is opened, in the words of the server; of two, the line says
-        which.
+        A store that can't be is refused before anything is opened; of two, the line says which.
         """
         there = self.fill("there.db", [record(1)])
-        (self.directory / "bad.conf").write_text("[gearman]\nqueue-tipe = builtin\n")
-        (self.directory / "memory.conf").write_text("[gearman]\nport = 4730\n")
-        for store, *parts in (
-            ("nosuch.conf", "no file and no store 'nosuch.conf'", "libsqlite3"),
-            ("", "no file and no store ''"),
-            (".", ". is a directory"),
-            ("bad.conf", "bad.conf, section [gearman], line 2", "is it queue-type?"),
-            ("builtin", "in memory alone", "builtin"),
-            ("memory.conf", "in memory alone"),
-            ("libsqlite3", "needs --libsqlite3-db"),
-            ("libsqlite3 --libsqlite-db x", "option --libsqlite-db not recognized", "--help-stores"),
-            ("libsqlite3 --libsqlite3-db=nosuch.db", "--libsqlite3-db: there is no nosuch.db"),
-            ("-q nosuch", "there is no store 'nosuch'"),
+        for store, part in (
+            ("libsqlite3 --libsqlite-db x", "option --libsqlite-db not recognized; 'gearsvc serve --help-stores'"),
+            ("builtin", "in memory alone"),
         ):
-            self.assert_refuses(self.queue("show", store), "gearsvc queue show: ", *parts)
-            self.assert_refuses(self.queue("copy", store, there), "gearsvc queue copy: FROM: ", *parts)
-            if "nosuch.db" not in store:
-                self.assert_refuses(self.queue("copy", there, store), "gearsvc queue copy: TO: ", *parts)
-        self.assertFalse((self.directory / "nosuch.db").exists())
+            self.assert_refuses(self.queue("export", store), "gearsvc queue export: ", part)
+            self.assert_refuses(self.queue("copy", store, there), "gearsvc queue copy: FROM: ", part)
+            self.assert_refuses(self.queue("copy", there, store), "gearsvc queue copy: TO: ", part)
 
-    def test_names_of_a_store(self) -> None:
+    def test_nothing_is_made_to_be_read(self) -> None:
         """
-        A store is a configuration file, or words as they stand on a server's command line, with or without the -q.
+        A file that is not there has no jobs: it is not made to find none.
         """
-        self.fill("queue.db", [record(1)])
-        (self.directory / "server.conf").write_text(
-            "[gearman]\nport = 4731\nthreads = 8\nqueue-type = libsqlite3\nlibsqlite3-db = queue.db\n"
-        )
-        home = self.directory / "home dir"
-        home.mkdir()
-        shutil.copy(self.directory / "queue.db", home)
-        for store in (
-            "server.conf",
-            "sqlite3 --libsqlite3-db queue.db",
-            "SQLite --libsqlite3-db=queue.db",
-            "-q libsqlite3 --libsqlite3-db queue.db -p 4731 -d -P gearman.pid",
-            "--config server.conf",
-            "libsqlite3 --libsqlite3-db 'home dir/queue.db'",
-            "libsqlite3 --libsqlite3-db ~/queue.db",
-        ):
-            result = self.queue("show", "--json", store, HOME=str(home), GEARMAND_PORT="tcp://10.0.0.1:4730")
-            self.assertEqual((result.returncode, result.stderr), (0, ""), store)
-            self.assertEqual(json.loads(result.stdout)["jobs"], 1)
+        result = self.queue("show", self.store("nosuch.db"))
+        self.assert_refuses(result, "gearsvc queue show: --libsqlite3-db: there is no nosuch.db")
+        self.assertEqual(list(self.directory.iterdir()), [])
 
 
 class CopyCommandTests(QueueCommandCase):
