@@ -40,11 +40,11 @@ class MySQLMaker(Maker):
     """
 
     names = ("mysql", "mariadb")
-    summary = "in a table of MySQL's or MariaDB's, which gearmand can go on with"
+    summary = "in a MySQL or MariaDB database: acknowledged jobs survive a crash"
 
     host = Option(
         "mysql-host",
-        "The server's host. localhost is the server's Unix socket, if there is one and no port is given.",
+        "The server's host. localhost is the server's Unix socket, if there is one and the port is 3306.",
         some_text,
         metavar="HOST",
         shown="localhost",
