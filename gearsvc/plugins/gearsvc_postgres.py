@@ -40,12 +40,14 @@ class PostgresMaker:
 
     conninfo = Option(
         "libpq-conninfo",
-        "Where the database is, as libpq wants it: 'host=db dbname=gearman user=gearman', or a URI; what is left out is as for psql.",
+        "Where the database is, as libpq wants it: 'host=db dbname=gearman user=gearman', or a URI.",
         default="",
         metavar="STRING",
-        shown="as for psql",
+        shown="as for psql, as is all that it leaves out",
     )
-    table = Option("libpq-table", "The table, as in an SQL statement. It is made if it is not there.", table_name, "queue", metavar="NAME")
+    table = Option(
+        "libpq-table", "The table, as in an SQL statement. It is made if it is not there.", table_name, "queue", metavar="NAME"
+    )
     options = (conninfo, table)
 
     def missing(self) -> str:

@@ -37,23 +37,28 @@ class PostgresTakeoverTests(Takeover, SynchronousTestCase):
         return ["-q", "postgres", "--libpq-conninfo", self.conninfo]
 
 
-class OddTableTests(PostgresTakeoverTests):
+class OddPlaceTests(PostgresTakeoverTests):
     """
-    The same with a table whose name has to be quoted, and is, in another
-    schema than usual.
+    The same in a database that takes any bytes for text, in a schema and with a
+    table whose names have to be quoted.
     """
 
-    def store_options(self, kind: str) -> list[str]:
-        """
-        gearmand puts the name into its statements as it is.
-        """
-        return [*super().store_options(kind), "--libpq-table", '"Jobs"."My ""Queue"']
+    odd_bytes = True
 
     def setUp(self) -> None:
         """
-        Make the schema.
+        Make the database and the schema.
         """
         database = PostgreSQL.shared()
-        name = database.new_database()
+        name = f"{database.new_database()}_latin1"
+        database.sql(
+            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0", database="postgres"
+        )
         database.sql('CREATE SCHEMA "Jobs"', database=name)
         self.conninfo = database.conninfo(name)
+
+    def store_options(self, kind: str) -> list[str]:
+        """
+        gearmand puts the table's name into its statements as it is.
+        """
+        return [*super().store_options(kind), "--libpq-table", '"Jobs"."My ""Queue"']
