@@ -184,6 +184,8 @@ class QueueFile:
             journal.end = error.offset
             self._places = find_live(journal.frames())
             journal.cut()
+            # Before something else is written there.
+            journal.sync()
             self._tell(
                 True,
                 f"The queue file {self.path} ended in the midst of a batch, as a crash leaves it:"
