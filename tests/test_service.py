@@ -819,7 +819,7 @@ class ObserverTests(ServiceCase):
         """
         await self.serve()
         observer = Recorder()
-        self.service.job_server.observers = (observer,)
+        self.service.job_server.observers.add(observer)
         client, worker = await self.connect(), await self.worker("f")
         client.says("SUBMIT_JOB f||w")
         handle = (await client.hears()).split()[1]

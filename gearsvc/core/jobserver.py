@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Callable, Sequence
 
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Alarm, Clock
+from gearsvc.core.counts import Counts, count
 from gearsvc.core.delays import Delays
 from gearsvc.core.jobs import (
+    DELAYED,
     FINISHED,
     FOR_CLIENTS,
     IN_MEMORY,
@@ -35,7 +37,9 @@ from gearsvc.core.jobs import (
     JobRecord,
     Priority,
 )
+from gearsvc.core.observing import Observers
 from gearsvc.core.packets import Type
+from gearsvc.core.pauses import MARK, Answered, Pauses
 from gearsvc.core.queues import FunctionQueue
 from gearsvc.core.sessions import AWAKE, Session, job_created
 from gearsvc.core.store import Store
@@ -44,7 +48,6 @@ from gearsvc.core.wakeups import Wakeups
 
 if TYPE_CHECKING:
     from gearsvc.config import Settings
-    from gearsvc.interfaces import IJobObserver
 
 MAX_UNIQUE = 64
 """How many bytes a unique id or a reducer may have."""
@@ -53,6 +56,7 @@ MAX_FUNCTION = 8191
 """How many bytes the name of a function may have; gearmand's limit for any argument."""
 
 _QUEUE_FULL = wire.error(b"QUEUE_ERROR", b"Job queue is full")
+_DRAINING = wire.error(b"QUEUE_ERROR", b"The function takes no more jobs: it is being drained")
 _UNIQUE_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 _FUNCTION_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Function name too large: it may have 8191 bytes")
 
@@ -67,6 +71,8 @@ class JobServer(Switchboard):
     @ivar running: how many jobs a worker has.
     @ivar draining: whether no more jobs are handed out.
     @ivar observers: who hears of what happens (L{IJobObserver}).
+    @ivar dropped: what happened to the jobs of functions that were dropped, and
+        submissions of functions that there can't be.
     @ivar shut_down: what the admin command C{shutdown} calls, with whether to
         be graceful.
     """
@@ -86,14 +92,16 @@ class JobServer(Switchboard):
         self.limits: dict[bytes, tuple[int, int, int]] = {}
         self.running = 0
         self.draining = False
-        self.observers: tuple[IJobObserver, ...] = ()
+        self.observers = Observers()
+        self.dropped = Counts()
         self.shut_down: Callable[[bool], object] | None = None
         self._prefix = handle_prefix + b":"
         self._number = first_number - 1
         self._job_retries = max(settings.job_retries, 0)
         self._round_robin = settings.round_robin
         self._global_priority = settings.global_priority
-        self._wakeups = Wakeups(self.functions, clock, settings.worker_wakeup, settings.wakeup_delay, self.flush)
+        self._wakeups = Wakeups(self.functions, clock, settings.worker_wakeup, settings.wakeup_delay, self.flush, self.now)
+        self._pauses = Pauses()
         self._delays = Delays(clock, self._enqueue, self.flush)
         self._timeouts: dict[Job, Alarm] = {}
         self._when_idle: list[Callable[[], object]] = []
@@ -140,22 +148,27 @@ class JobServer(Switchboard):
         if queue is None:
             if len(function) > MAX_FUNCTION:
                 session.send(_FUNCTION_TOO_LARGE)
+                count(self.dropped.rejected, "function")
                 return
             queue = self.create_function(function)
         if unique:
             if len(unique) > MAX_UNIQUE:
-                session.send(_UNIQUE_TOO_LARGE)
+                self._reject(session, queue, "unique", _UNIQUE_TOO_LARGE)
                 return
             existing = queue.find(unique, workload)
             if existing is not None:
+                queue.counts.coalesced += 1
                 self._join(session, existing, background)
                 return
         if reducer is not None and len(reducer) > MAX_UNIQUE:
-            session.send(_UNIQUE_TOO_LARGE)
+            self._reject(session, queue, "unique", _UNIQUE_TOO_LARGE)
             return
         limit = queue.limits[priority]
         if limit and queue.total >= limit:
-            session.send(_QUEUE_FULL)
+            self._reject(session, queue, "full", _QUEUE_FULL)
+            return
+        if queue.draining:
+            self._reject(session, queue, "draining", _DRAINING)
             return
         self._number += 1
         handle = b"%b%d" % (self._prefix, self._number)
@@ -164,17 +177,23 @@ class JobServer(Switchboard):
         self.jobs[handle] = job
         if unique:
             queue.know(job)
-        if self.observers:
-            self._tell("job_submitted", job)
+        for listener in self.observers.job_submitted:
+            listener(job)
         if not background:
             job.clients = (session,)
             session.awaited[job] = None
         elif self.store is not None:
             job.state = STORING
+            queue.storing += 1
             self._keep(session, job)
             return
+        queue.counts.submitted += 1
         session.send(job_created(handle))
         self._enqueue(job)
+
+    def _reject(self, session: Session, queue: FunctionQueue, reason: str, packet: bytes) -> None:
+        session.send(packet)
+        count(queue.counts.rejected, reason)
 
     def _join(self, session: Session, job: Job, background: bool) -> None:
         """
@@ -208,16 +227,16 @@ class JobServer(Switchboard):
         assert self.store is not None
         self.store.add(job)
 
-    def stored(self, jobs: Sequence[JobRecord], failure: str | None) -> None:
+    def stored(self, records: Sequence[JobRecord], failure: str | None) -> None:
         """
         The store has answered for one batch of added jobs.
 
-        @param jobs: the very jobs that were added.
+        @param records: the very jobs that were added.
         @param failure: why none of them is stored, or C{None}.
         """
+        jobs = self._without_pauses(records, failure)
         if failure is None:
             for job in jobs:
-                assert isinstance(job, Job)
                 job.kept = STORED
         else:
             self._refuse(jobs, failure)
@@ -226,27 +245,41 @@ class JobServer(Switchboard):
             self.drained(session)
         if failure is None:
             for job in jobs:
-                assert isinstance(job, Job)
                 if job.state == STORING:
+                    queue = job.queue
+                    queue.storing -= 1
+                    queue.counts.submitted += 1
                     self._enqueue(job)
         self.flush()
 
-    def _refuse(self, jobs: Sequence[JobRecord], failure: str) -> None:
+    def _without_pauses(self, records: Sequence[JobRecord], failure: str | None) -> list[Job]:
+        """
+        @return: the jobs among what the store has answered for.
+        """
+        jobs = [record for record in records if isinstance(record, Job)]
+        if len(jobs) < len(records):
+            for record in records:
+                if not isinstance(record, Job) and (queue := self._pauses.stored(record, failure)) is not None:
+                    self._wakeups.wake_for_all(queue)
+        return jobs
+
+    def _refuse(self, jobs: Sequence[Job], failure: str) -> None:
         """
         Answer QUEUE_ERROR for jobs that could not be stored.  One that had
         been queued before, in the foreground, goes on as it was.
         """
-        refused = {job for job in jobs if isinstance(job, Job)}
+        refused = set(jobs)
         packet = wire.error(b"QUEUE_ERROR", failure.encode())
         for session in self._holding:
             session.refuse(refused, packet)
         for job in jobs:
-            assert isinstance(job, Job)
             job.kept = FOR_CLIENTS
             if job.state == STORING:
+                for listener in self.observers.job_failed:
+                    listener(job, "store", failure.encode())
+                job.queue.storing -= 1
+                count(job.queue.counts.rejected, "store")
                 self._end(job)
-                if self.observers:
-                    self._tell("job_failed", job, "store")
             elif job.state != FINISHED:
                 self._discard_if_abandoned(job)
 
@@ -260,10 +293,12 @@ class JobServer(Switchboard):
             # Jobs that came in one turn have one time, and one float, here as well.
             if record.submitted != submitted:
                 submitted = record.submitted
+            if record.function.startswith(MARK):
+                self._replay_pause(record)
+                continue
             queue = self.functions.get(record.function) or self.create_function(record.function)
             if not record.handle or record.handle in self.jobs:
-                self._number += 1
-                record.handle = b"%b%d" % (self._prefix, self._number)
+                record.handle = self._new_handle()
             elif record.handle.startswith(self._prefix):
                 number = record.handle[len(self._prefix) :]
                 if number.isdigit():
@@ -283,10 +318,23 @@ class JobServer(Switchboard):
                 record.key,
             )
             queue.total += 1
+            queue.counts.replayed += 1
             self.jobs[job.handle] = job
             if job.unique:
                 queue.know(job)
             self._enqueue(job)
+
+    def _replay_pause(self, record: JobRecord) -> None:
+        queue = self.create_function(record.function.removeprefix(MARK))
+        if not record.handle:
+            # gearmand has had the store meanwhile, and written the record anew.
+            record.handle = self._new_handle()
+        if not self._pauses.replay(queue, record) and self.store is not None:
+            self.store.remove(record)
+
+    def _new_handle(self) -> bytes:
+        self._number += 1
+        return b"%b%d" % (self._prefix, self._number)
 
     # Queueing and waking
 
@@ -331,8 +379,9 @@ class JobServer(Switchboard):
             queue.sleepers[session] = None
             if queue.high or queue.normal or queue.low:
                 self._wakeups.wake(queue)
-        if new and self.observers:
-            self._tell("worker_joined", session, queue.name)
+        if new:
+            for listener in self.observers.worker_joined:
+                listener(session, queue.name)
 
     def remove_ability(self, session: Session, function: bytes) -> None:
         """
@@ -342,8 +391,9 @@ class JobServer(Switchboard):
         if queue is not None and session.abilities.pop(queue, None) is not None:
             del queue.workers[session]
             queue.sleepers.pop(session, None)
-            if self.observers:
-                self._tell("worker_left", session, queue.name)
+            queue.left_at = self.now()
+            for listener in self.observers.worker_left:
+                listener(session, queue.name)
 
     def next_queue(self, session: Session) -> FunctionQueue | None:
         """
@@ -356,11 +406,11 @@ class JobServer(Switchboard):
         if self._global_priority:
             for priority in (0, 1, 2):
                 for queue in session.abilities:
-                    if queue.lines[priority]:
+                    if queue.lines[priority] and not queue.paused:
                         return queue
             return None
         for queue in session.abilities:
-            if queue.high or queue.normal or queue.low:
+            if (queue.high or queue.normal or queue.low) and not queue.paused:
                 return queue
         return None
 
@@ -372,20 +422,25 @@ class JobServer(Switchboard):
         queue = self.next_queue(session)
         if queue is None:
             return None
+        session.since = now = self.now()
         job = queue.take()
         job.state = RUNNING
         job.worker = session
-        session.running[job] = None
+        session.running[job] = (now, None)
         queue.running += 1
         self.running += 1
+        counts = queue.counts
+        counts.started += 1
+        if not job.attempts and job.submitted:
+            counts.wait.observe(now - (job.run_at if job.run_at > job.submitted else job.submitted))
         seconds = session.abilities[queue]
         if seconds:
             self._timeouts[job] = self.clock.call_later(seconds, self._time_out, job)
         if self._round_robin:
             del session.abilities[queue]
             session.abilities[queue] = seconds
-        if self.observers:
-            self._tell("job_started", job, session)
+        for listener in self.observers.job_started:
+            listener(job, session)
         return job
 
     def sleep(self, session: Session) -> None:
@@ -398,24 +453,30 @@ class JobServer(Switchboard):
         """
         A job's worker has said how far it is.
         """
-        if self.observers:
-            self._tell("job_progressed", job)
+        for listener in self.observers.job_progressed:
+            listener(job)
 
-    def complete(self, job: Job) -> None:
+    def complete(self, job: Job, result: bytes) -> None:
         """
-        A job's worker has finished it.
+        A job's worker has finished it; the clients have been told.
         """
+        for listener in self.observers.job_completed:
+            listener(job, result)
+        queue = job.queue
+        queue.counts.completed += 1
+        job.worker.done += 1  # type: ignore[union-attr]
         self._end(job)
-        if self.observers:
-            self._tell("job_completed", job)
 
-    def fail_job(self, job: Job, reason: str) -> None:
+    def fail_job(self, job: Job, reason: str, data: bytes = b"") -> None:
         """
         A job's worker has given it up; the clients have been told.
+
+        @param data: the exception, if it is one.
         """
+        for listener in self.observers.job_failed:
+            listener(job, reason, data)
+        count(job.queue.counts.failed, reason)
         self._end(job)
-        if self.observers:
-            self._tell("job_failed", job, reason)
 
     def _time_out(self, job: Job) -> None:
         del self._timeouts[job]
@@ -436,15 +497,14 @@ class JobServer(Switchboard):
             return
         if self._job_retries and job.attempts >= self._job_retries:
             self._send_fail(job)
-            self._end(job)
-            if self.observers:
-                self._tell("job_failed", job, "attempts")
+            self.fail_job(job, "attempts")
             return
         if job.kept >= PENDING:
             assert self.store is not None
             self.store.update(job)
-        if self.observers:
-            self._tell("job_retried", job, reason)
+        count(queue.counts.retried, reason)
+        for listener in self.observers.job_retried:
+            listener(job, reason)
         if queue.workers:
             self._wakeups.wake(queue)
 
@@ -458,7 +518,8 @@ class JobServer(Switchboard):
         self.running -= 1
         worker = job.worker
         assert worker is not None
-        del worker.running[job]
+        since, _ = worker.running.pop(job)
+        job.queue.counts.run.observe(self.now() - since)
         job.worker = None
         if self._timeouts:
             timeout = self._timeouts.pop(job, None)
@@ -501,10 +562,14 @@ class JobServer(Switchboard):
         """
         if job.kept or job.clients or job.state == RUNNING:
             return False
-        self._end(job)
-        if self.observers:
-            self._tell("job_cancelled", job, "abandoned")
+        self._take_away(job, "abandoned")
         return True
+
+    def _take_away(self, job: Job, reason: str) -> None:
+        for listener in self.observers.job_cancelled:
+            listener(job, reason)
+        count(job.queue.counts.cancelled, reason)
+        self._end(job)
 
     def _send_fail(self, job: Job) -> None:
         packet = wire.encode(Type.WORK_FAIL, job.handle)
@@ -515,9 +580,7 @@ class JobServer(Switchboard):
         self._send_fail(job)
         if job.worker is not None:
             job.worker.settle(job.handle)
-        self._end(job)
-        if self.observers:
-            self._tell("job_cancelled", job, reason)
+        self._take_away(job, reason)
 
     # Administration
 
@@ -554,7 +617,9 @@ class JobServer(Switchboard):
             return "there are still connected workers or executing clients"
         for job in jobs:
             self._cancel(job, "drop")
+        self._pauses.resume(queue, self.store)
         self._delays.forget(queue)
+        self.dropped.add(queue.counts)
         del self.functions[queue.name]
         return None
 
@@ -569,6 +634,46 @@ class JobServer(Switchboard):
             queue.limits = limits
         else:
             self.limits[name] = limits
+
+    def clear(self, name: bytes) -> int:
+        """
+        Cancel every job of a function that waits; those that run go on.
+
+        @return: how many those were.
+        """
+        queue = self.functions.get(name)
+        waiting = [job for job in self.jobs.values() if job.queue is queue and job.state in (QUEUED, DELAYED)]
+        for job in waiting:
+            self._cancel(job, "cancel")
+        return len(waiting)
+
+    def drain_function(self, name: bytes, draining: bool = True) -> None:
+        """
+        Take no new jobs of a function, while those that it has go on being
+        handed out; or take them again.  It is forgotten with the server.
+        """
+        self.create_function(name).draining = draining
+
+    def pause(self, name: bytes, answered: Answered) -> None:
+        """
+        Hand out no more jobs of a function until L{resume}; those that run go
+        on, and new ones are taken.
+
+        @param answered: see L{Pauses.pause}.
+        """
+        self._pauses.pause(self.create_function(name), self.now(), self._new_handle(), self.store, answered)
+
+    def resume(self, name: bytes) -> bool:
+        """
+        Undo L{pause}: the jobs are handed out again, and workers woken.
+
+        @return: whether the function was paused.
+        """
+        queue = self.functions.get(name)
+        if queue is None or not self._pauses.resume(queue, self.store):
+            return False
+        self._wakeups.wake_for_all(queue)
+        return True
 
     def drain(self, when_idle: Callable[[], object]) -> None:
         """
@@ -590,10 +695,6 @@ class JobServer(Switchboard):
         for timeout in self._timeouts.values():
             timeout.cancel()
         self._timeouts.clear()
-
-    def _tell(self, event: str, *arguments: object) -> None:
-        for observer in self.observers:
-            getattr(observer, event)(*arguments)
 
 
 # What a text line asks for is one more kind of request.
