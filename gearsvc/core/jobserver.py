@@ -661,7 +661,7 @@ class JobServer(Switchboard):
 
         @param answered: see L{Pauses.pause}.
         """
-        self._pauses.pause(self.create_function(name), self.now(), self._new_handle(), self.store, answered)
+        self._pauses.pause(self.create_function(name), self.clock.time(), self._new_handle(), self.store, answered)
 
     def resume(self, name: bytes) -> bool:
         """

@@ -197,6 +197,12 @@ class FunctionQueue:
             line.popleft()
             self._dead[priority] -= 1
 
+    def dead(self, priority: int) -> int:
+        """
+        How many of a line's jobs are only there because they could not be taken out.
+        """
+        return self._dead[priority]
+
     def waiting(self) -> tuple[int, int, int]:
         """
         How many jobs wait, delayed ones too, of high, normal and low priority.

@@ -389,6 +389,13 @@ class StoreOnShutdown:
         self._added: list[JobRecord] = []
         self._call: IDelayedCall | None = None
 
+    @property
+    def failure(self) -> str | None:
+        """
+        What is wrong with the store; C{None} while it works.
+        """
+        return self._rows.failure
+
     def add(self, record: JobRecord) -> None:
         """
         Remember a job; C{settled} is called at the end of this turn.
