@@ -123,7 +123,10 @@ class FakeStore:
     @ivar pending: what was added, and is not answered yet.
     @ivar rows: what is stored.
     @ivar calls: everything that was asked for, as in C{"add H:1"}.
+    @ivar failure: what is wrong with it, where the test says so.
     """
+
+    failure: str | None = None
 
     def __init__(self) -> None:
         self.server: JobServer | None = None
