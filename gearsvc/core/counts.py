@@ -46,10 +46,9 @@ class Histogram:
         """
         Count a time.  (One below zero, from a clock that was set back, counts as zero.)
         """
-        if seconds < 0.0:
-            seconds = 0.0
         self.buckets[bisect_left(self.bounds, seconds)] += 1
-        self.total += seconds
+        if seconds > 0.0:
+            self.total += seconds
 
     def add(self, other: Histogram) -> None:
         """
@@ -77,7 +76,6 @@ class Counts:
     @ivar rejected: submissions that were refused, by reason: C{"full"},
         C{"store"}, C{"unique"} (too large), C{"function"} (too large),
         C{"draining"}.
-    @ivar started: how often a job was given to a worker.
     @ivar completed: jobs that ended with a result.
     @ivar failed: jobs that ended without one, by the reasons of
         L{IJobObserver.job_failed <gearsvc.interfaces.IJobObserver>}.
@@ -94,7 +92,6 @@ class Counts:
         "replayed",
         "coalesced",
         "rejected",
-        "started",
         "completed",
         "failed",
         "retried",
@@ -108,7 +105,6 @@ class Counts:
         self.replayed = 0
         self.coalesced = 0
         self.rejected: dict[str, int] = {}
-        self.started = 0
         self.completed = 0
         self.failed: dict[str, int] = {}
         self.retried: dict[str, int] = {}
@@ -137,7 +133,6 @@ class Counts:
         self.submitted += other.submitted
         self.replayed += other.replayed
         self.coalesced += other.coalesced
-        self.started += other.started
         self.completed += other.completed
         for ours, theirs in (
             (self.rejected, other.rejected),

@@ -422,17 +422,19 @@ class JobServer(Switchboard):
         queue = self.next_queue(session)
         if queue is None:
             return None
-        session.since = now = self.now()
+        session.since = now = self._now or self.now()
         job = queue.take()
         job.state = RUNNING
         job.worker = session
         session.running[job] = (now, None)
         queue.running += 1
         self.running += 1
-        counts = queue.counts
-        counts.started += 1
-        if not job.attempts and job.submitted:
-            counts.wait.observe(now - (job.run_at if job.run_at > job.submitted else job.submitted))
+        if not job.attempts:
+            since = job.submitted
+            if job.run_at > since:
+                since = job.run_at
+            if since:
+                queue.counts.wait.observe(now - since)
         seconds = session.abilities[queue]
         if seconds:
             self._timeouts[job] = self.clock.call_later(seconds, self._time_out, job)
@@ -456,15 +458,19 @@ class JobServer(Switchboard):
         for listener in self.observers.job_progressed:
             listener(job)
 
-    def complete(self, job: Job, result: bytes) -> None:
+    def complete(self, job: Job, worker: Session, body: bytes) -> None:
         """
         A job's worker has finished it; the clients have been told.
+
+        @param body: the WORK_COMPLETE's: the handle, NUL, the result.
         """
-        for listener in self.observers.job_completed:
-            listener(job, result)
-        queue = job.queue
-        queue.counts.completed += 1
-        job.worker.done += 1  # type: ignore[union-attr]
+        listeners = self.observers.job_completed
+        if listeners:
+            result = body[len(job.handle) + 1 :]
+            for listener in listeners:
+                listener(job, result)
+        job._function.counts.completed += 1
+        worker.done += 1
         self._end(job)
 
     def fail_job(self, job: Job, reason: str, data: bytes = b"") -> None:
@@ -514,12 +520,12 @@ class JobServer(Switchboard):
         """
         Take a running job from its worker.
         """
-        job.queue.running -= 1
+        queue = job._function
+        queue.running -= 1
         self.running -= 1
         worker = job.worker
         assert worker is not None
-        since, _ = worker.running.pop(job)
-        job.queue.counts.run.observe(self.now() - since)
+        queue.counts.run.observe((self._now or self.now()) - worker.running.pop(job)[0])
         job.worker = None
         if self._timeouts:
             timeout = self._timeouts.pop(job, None)
@@ -536,7 +542,7 @@ class JobServer(Switchboard):
         """
         Take a job out of every table.
         """
-        queue = job.queue
+        queue = job._function
         if job.unique:
             queue.forget(job)
         state = job.state

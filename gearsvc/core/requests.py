@@ -267,7 +267,7 @@ def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
             return
         _forward(job, kind, body)
         if final:
-            server.complete(job, body[len(handle) + 1 :])
+            server.complete(job, session, body)
 
     return result
 

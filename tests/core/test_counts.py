@@ -52,7 +52,7 @@ class CountTests(CoreCase):
         self.assertEqual(self.queue().counts.completed, 0)
         worker.says("WORK_COMPLETE H:1|done")
         counts = self.queue().counts
-        self.assertEqual((counts.submitted, counts.coalesced, counts.started, counts.completed), (1, 1, 1, 1))
+        self.assertEqual((counts.submitted, counts.coalesced, counts.completed), (1, 1, 1))
         self.assertEqual((counts.wait.count, counts.wait.total), (1, 2.0))
         self.assertEqual((counts.run.count, counts.run.total), (1, 3.0))
         self.assertEqual(worker.session.done, 1)
@@ -154,7 +154,7 @@ class CountTests(CoreCase):
         total = Counts()
         for queue in self.server.functions.values():
             total.add(queue.counts)
-        self.assertEqual((total.submitted, total.started, total.failed, total.wait.count, total.run.count), (4, 2, {"fail": 2}, 2, 2))
+        self.assertEqual((total.submitted, total.failed, total.wait.count, total.run.count), (4, {"fail": 2}, 2, 2))
 
 
 class StoredCountTests(StoreCase):
