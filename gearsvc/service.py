@@ -307,6 +307,13 @@ class JobServerService(MultiService):
             outcome[0].socket.listen(self.settings.backlog)
         self.ports.append(outcome[0])
 
+    @property
+    def ready(self) -> bool:
+        """
+        Whether the queue is complete and peers are served.
+        """
+        return self._outcome is True
+
     def when_ready(self) -> Deferred[None]:
         """
         @return: fires once the queue is complete and peers are served; fails

@@ -199,7 +199,8 @@ class FunctionQueue:
 
     def dead(self, priority: int) -> int:
         """
-        How many of a line's jobs are only there because they could not be taken out.
+        How many of a line's jobs are only there because they could not be taken
+        out; of 3, how many of the delayed ones.
         """
         return self._dead[priority]
 
