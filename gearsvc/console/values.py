@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from gearsvc.core.explain import text
 
@@ -72,34 +72,23 @@ class Name(str):
         return "~" + urlsafe_b64encode(self.raw).decode().rstrip("=")
 
 
-def name_of_path(segment: str | bytes) -> bytes:
+def name_of_segment(segment: bytes) -> bytes:
     """
-    The bytes that a segment of a URL's path stands for; undoes L{Name.path}.
+    The bytes that a segment of a URL's path stands for, percent-decoded; undoes
+    L{Name.path}.
 
     @raise ValueError: if it begins with a tilde and is no base64.
     """
-    raw = unquote_to_bytes(segment)
-    if not raw.startswith(b"~"):
-        return raw
-    encoded = raw[1:].rstrip(b"=")
+    if not segment.startswith(b"~"):
+        return segment
+    encoded = segment[1:].rstrip(b"=")
     try:
         if re.fullmatch(rb"[A-Za-z0-9_-]*", encoded):
             return urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))
     except Base64Error:
+        # Its length is none that base64 has.
         pass
     raise ValueError("what follows a tilde in a path has to be base64, with - and _ in place of + and /")
-
-
-def name_of_base64(encoded: str) -> bytes:
-    """
-    Undo L{Name.base64}.
-
-    @raise ValueError: if it is no base64.
-    """
-    try:
-        return b64decode(encoded, validate=True)
-    except (Base64Error, ValueError):
-        raise ValueError("it is no base64") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -602,23 +591,30 @@ class Moment:
     wait: Percentiles
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
 def as_json(value: Any) -> Any:
     """
     A value as what C{json.dumps} takes.  Beside a name whose text does not
     tell its bytes stands another key: C{function} and C{function_base64}.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        made: dict[str, Any] = {}
-        for each in fields(value):
-            part = getattr(value, each.name)
-            made[each.name] = as_json(part)
-            if isinstance(part, Name) and (encoded := part.base64) is not None:
-                made[each.name + "_base64"] = encoded
-        return made
-    if isinstance(value, Name):
+    kind = type(value)
+    if kind is Name:
         return str(value)
-    if isinstance(value, (list, tuple)):
+    if kind is list or kind is tuple:
         return [as_json(each) for each in value]
-    if isinstance(value, dict):
+    if kind is dict:
         return {str(key): as_json(each) for key, each in value.items()}
-    return value
+    names = _FIELDS.get(kind)
+    if names is None:
+        if not is_dataclass(value):
+            return value
+        names = _FIELDS[kind] = tuple(each.name for each in fields(value))
+    made: dict[str, Any] = {}
+    for name in names:
+        part = getattr(value, name)
+        made[name] = as_json(part)
+        if type(part) is Name and (encoded := part.base64) is not None:
+            made[name + "_base64"] = encoded
+    return made

@@ -62,6 +62,8 @@ class Views:
     What there is to see.
 
     @ivar series: what happened in the last ten minutes.
+    @ivar register: the jobs that are there, in their order.
+    @ivar slices: runs what takes long.
     @ivar history: the jobs that ended last.
     @ivar mask_payloads: whether no workload and no result is shown.
     """
@@ -84,8 +86,8 @@ class Views:
         self._reactor = reactor
         self._payload_bytes = payload_bytes
         self._started = self._server.clock.time()
-        self._slices = Slices(reactor)
-        self._register = Register(self._server, reactor)
+        self.slices = Slices(reactor)
+        self.register = Register(self._server, reactor)
         self.mask_payloads = mask_payloads
         self.series = Series(self._server, reactor)
         self.history = History(history, 0 if mask_payloads else payload_bytes, self._server.clock.time)
@@ -97,14 +99,14 @@ class Views:
         self._started = self._server.clock.time()
         self._server.observers.add(self.history)
         self.series.start()
-        self._register.start()
+        self.register.start()
 
     def stop(self) -> None:
         """
         Cease to look; what is asked for and not answered yet fails.
         """
-        self._slices.stop()
-        self._register.stop()
+        self.slices.stop()
+        self.register.stop()
         self.series.stop()
         self._server.observers.remove(self.history)
 
@@ -114,7 +116,7 @@ class Views:
         """
         The server at a glance.
         """
-        return self._slices.run(self._overview())
+        return self.slices.run(self._overview())
 
     def moments(self, count: int = MOMENTS) -> list[Moment]:
         """
@@ -134,7 +136,7 @@ class Views:
         @param after: the name that the page before ended with.
         @param contains: only those whose names, as text, hold this, in any case of letters.
         """
-        return self._slices.run(self._functions(limit, after, contains.lower()))
+        return self.slices.run(self._functions(limit, after, contains.lower()))
 
     def function(self, name: bytes) -> Function | None:
         """
@@ -150,7 +152,7 @@ class Views:
         Look for jobs.  Fails with L{BadQuery} if C{after} is none that an
         answer gave.
         """
-        return self._slices.run(search(self._server, self._register, self.history, query))
+        return self.slices.run(search(self._server, self.register, self.history, query))
 
     def job(self, handle: bytes) -> WholeJob | None:
         """
@@ -197,13 +199,13 @@ class Views:
         @param after: the number that the page before ended with.
         @param function: only those that can do this function.
         """
-        return self._slices.run(self._connections(limit, after, True, function))
+        return self.slices.run(self._connections(limit, after, True, function))
 
     def clients(self, limit: int = 1000, after: int = 0) -> Deferred[Connections]:
         """
         All other connections, the oldest first.
         """
-        return self._slices.run(self._connections(limit, after, False, None))
+        return self.slices.run(self._connections(limit, after, False, None))
 
     def connection(self, number: int) -> Connection | None:
         """
