@@ -14,6 +14,7 @@ Usage: gearsvc COMMAND [options]
 
 Commands:
   serve      Run the job server, with gearmand's command line.
+  top        Watch a server in the terminal.
 
   --help     Show this text and exit; gearsvc COMMAND --help is about a command.
   --version  Show the version and exit.
@@ -32,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gearsvc.serve import main as serve
 
         return serve(rest)
+    if command == "top":
+        from gearsvc.top.command import main as top
+
+        return top(rest)
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0

@@ -531,6 +531,7 @@ class Overview:
     """
     The server at a glance.
 
+    @ivar pid: the server's process, which tells its console from another server's.
     @ivar now: the server's time.
     @ivar started: when it started.
     @ivar draining: whether it hands out no more jobs, and is about to end.
@@ -546,6 +547,7 @@ class Overview:
     """
 
     version: str
+    pid: int
     now: float
     started: float
     draining: bool

@@ -9,6 +9,7 @@ a Deferred; what can't is answered at once.  Nothing here changes anything.
 
 from __future__ import annotations
 
+import os
 from heapq import nsmallest
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -283,6 +284,7 @@ class Views:
                 yield
         return Overview(
             version=__version__,
+            pid=os.getpid(),
             now=now,
             started=self._started,
             draining=server.draining,
