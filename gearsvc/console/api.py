@@ -114,6 +114,8 @@ class ApiResource(Resource):
         """
         path: list[bytes] = request.postpath or []
         here = [route for route in self._routes if _matches(route, path)]
+        # A path without parameters goes before one with.
+        here = [route for route in here if route.path == min(here, key=lambda each: len(each.in_path)).path]
         if not here:
             raise Problem(404, f"There is nothing at this path; /api/v1/{DESCRIPTION} says what there is.")
         method = request.method.decode("ascii", "replace")
@@ -150,6 +152,9 @@ def _arguments_of_query(route: Route, request: Request) -> dict[str, Any]:
         values = given.pop(parameter.name.encode(), [])
         if parameter.many:
             arguments[parameter.name] = [_value(parameter, each) for each in values]
+        elif parameter.bytes and values == [b""]:
+            # An empty field of a form.  (The empty name is a tilde.)
+            arguments[parameter.name] = parameter.default
         elif len(values) > 1:
             raise Invalid(f"{parameter.name!r} is there more than once.")
         else:

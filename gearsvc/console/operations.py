@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -52,7 +52,7 @@ The last second of the year 9999.
 """
 
 _MOST = 2**31 - 1
-_NAME_PATTERN = r"^(~([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,3})?|[^~][\s\S]*)$"
+_NAME_PATTERN = r"^(~([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,3})?|[^~][\s\S]*)?$"
 _BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 # What comes of what is done
@@ -145,15 +145,14 @@ def _submit(console: Console, arguments: dict[str, Any], body: Any) -> Deferred[
     if isinstance(body, bytes):
         return console.actions.submit(workload=body, **arguments)
     function = arguments.pop("function")
-    if any(value != _SUBMIT_DEFAULTS[name] for name, value in arguments.items()):
-        raise Problem(400, "A job in JSON has all that there is to say of it in the body, and not in the URL.")
-    options = {**_SUBMIT_DEFAULTS, **body}
-    workload = _bytes_of(options.pop("workload", ""), "workload")
-    if "workload_base64" in options:
+    if "workload_base64" in body:
         try:
-            workload = b64decode(options.pop("workload_base64"), validate=True)
+            workload = b64decode(body["workload_base64"], validate=True)
         except Base64Error:
             raise Problem(400, "'workload_base64' is no base64.") from None
+    else:
+        workload = _bytes_of(body.get("workload", ""), "workload")
+    options = {name: body.get(name, value) for name, value in arguments.items()}
     if isinstance(options["unique"], str):
         options["unique"] = _bytes_of(options["unique"], "unique")
     options["run_at"] = int(options["run_at"])
@@ -206,7 +205,7 @@ def _clear(console: Console, arguments: dict[str, Any], body: Any) -> Deferred[C
 
 
 def _drop(console: Console, arguments: dict[str, Any], body: Any) -> Deferred[Cancelled]:
-    return console.actions.drop(arguments["function"], arguments["confirm"])
+    return console.actions.drop(arguments["function"], body["confirm"])
 
 
 def _drain(console: Console, arguments: dict[str, Any], body: Any) -> Draining:
@@ -216,10 +215,10 @@ def _drain(console: Console, arguments: dict[str, Any], body: Any) -> Draining:
 # How it is asked for
 
 
-def _name(name: str, description: str) -> Parameter:
+def _name(name: str, description: str, **more: Any) -> Parameter:
     return Parameter(
         name,
-        {"type": "string", "minLength": 1, "pattern": _NAME_PATTERN},
+        {"type": "string", "pattern": _NAME_PATTERN, **more},
         f"{description} Percent-encoded; or a tilde and its bytes in base64 (with - and _ for + and /), which what begins with a "
         "tilde, holds a slash or is no UTF-8 needs in many programs.",
         bytes=True,
@@ -236,12 +235,13 @@ def _object(properties: dict[str, Schema], *required: str) -> Schema:
     return {**made, "required": list(required)} if required else made
 
 
-FUNCTION = _name("function", "The function's name.")
-HANDLE = _name("handle", "The job's handle.")
+FUNCTION = _name("function", "The function's name.", minLength=1)
+HANDLE = _name("handle", "The job's handle.", minLength=1)
 _FUNCTION_FILTER = _name("function", "Only those of this function.")
 _AFTER_NUMBER = Parameter(
     "after", {"type": "integer", "minimum": 0, "maximum": 2**53, "default": 0}, "The number that the page before ended with.", 0
 )
+_SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": MAX_TIME}
 _CONFIRM: Schema = {"type": "string", "maxLength": 100_000, "description": "The function's name again, as its 'name' is."}
 
 _SUBMIT: dict[str, tuple[Schema, str, Any]] = {
@@ -263,11 +263,8 @@ _SUBMIT: dict[str, tuple[Schema, str, Any]] = {
         30.0,
     ),
 }
-_SUBMIT_DEFAULTS: dict[str, Any] = {
-    name: b"" if name == "unique" else default for name, (_, _, default) in _SUBMIT.items()
-}
 _SUBMIT_QUERY = tuple(
-    _name("unique", description)
+    replace(_name("unique", description), default=b"")
     if name == "unique"
     else Parameter(name, {**schema, "default": default}, description, default)
     for name, (schema, description, default) in _SUBMIT.items()
@@ -407,8 +404,8 @@ ROUTES: tuple[Route, ...] = (
         problems=(404, 409),
     ),
     Route(
-        "DELETE",
-        "/functions/{function}",
+        "POST",
+        "/functions/{function}/drop",
         "drop",
         _drop,
         Cancelled,
@@ -416,7 +413,7 @@ ROUTES: tuple[Route, ...] = (
         "Functions",
         "It must have no workers.",
         in_path=(FUNCTION,),
-        query=(Parameter("confirm", _CONFIRM, "The function's name again, as its 'name' is.", ""),),
+        body=Body(_object({"confirm": _CONFIRM}, "confirm")),
         problems=(404, 409),
     ),
     Route(
@@ -427,8 +424,8 @@ ROUTES: tuple[Route, ...] = (
         Submitted,
         "Submit a job",
         "Jobs",
-        "Either in JSON, with all there is to say of it; or as application/octet-stream, which is the workload, with the rest "
-        "in the query.",
+        "The body is the workload (application/octet-stream), or an object that holds it. What else there is to say of the job "
+        "stands in the query, or in that object; if in both, the object counts.",
         in_path=(FUNCTION,),
         query=_SUBMIT_QUERY,
         body=Body(_SUBMIT_BODY, raw=True),
@@ -446,14 +443,10 @@ ROUTES: tuple[Route, ...] = (
         "remembered for a while.",
         query=(
             _FUNCTION_FILTER,
-            Parameter("state", {"type": "string", "enum": list(STATES)}, "Where they are: one or more, but not live and over.", many=True),
+            Parameter("state", {"type": "string", "enum": list(STATES)}, "Where they are: any of these.", many=True),
             _name("unique", "Only those with this unique id."),
-            Parameter(
-                "older", {"type": "number", "minimum": 0}, "Submitted at least so many seconds ago; of those that are over: ended."
-            ),
-            Parameter(
-                "younger", {"type": "number", "minimum": 0}, "Submitted at most so many seconds ago; of those that are over: ended."
-            ),
+            Parameter("older", _SECONDS, "Submitted at least so many seconds ago; of those that are over: ended."),
+            Parameter("younger", _SECONDS, "Submitted at most so many seconds ago; of those that are over: ended."),
             Parameter("order", {"type": "string", "enum": ["newest", "oldest"], "default": "newest"}, "Which come first.", "newest"),
             _limit_of(MAX_LIMIT, 100),
             Parameter("after", {"type": "string", "maxLength": 1000}, "What the page before gave as 'following'."),
@@ -483,8 +476,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/jobs/{handle}", "job", _job, WholeJob, "One job", "Jobs", in_path=(HANDLE,), problems=(404,)),
     Route(
-        "DELETE",
-        "/jobs/{handle}",
+        "POST",
+        "/jobs/{handle}/cancel",
         "cancel",
         _cancel,
         Cancelled,

@@ -74,7 +74,7 @@ def value_of(text: str, schema: Schema, what: str) -> Any:
             raise Invalid(f"{what} has to be a whole number.")
         value = int(text)
     elif kind == "number":
-        if not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", text, re.ASCII):
+        if not re.fullmatch(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?", text, re.ASCII):
             raise Invalid(f"{what} has to be a number.")
         value = float(text)
     elif kind == "boolean":
@@ -90,7 +90,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != float("inf")
 
 
 _IS: dict[str, Any] = {

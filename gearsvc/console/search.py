@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,6 @@ from gearsvc.console.slices import Work
 from gearsvc.console.values import ENDED, LIVE, STATES, Job, Jobs
 from gearsvc.core import jobs
 from gearsvc.core.jobserver import JobServer
-from gearsvc.core.queues import FunctionQueue
 
 MAX_LIMIT = 1000
 """
@@ -38,14 +38,14 @@ class JobQuery:
     What to look for; all of it has to be true of a job.
 
     @ivar function: its function's name.
-    @ivar states: where it is: some of L{LIVE} or some of L{ENDED
-        <gearsvc.console.values.ENDED>}, but not of both.  None is all that live.
+    @ivar states: where it is: some of L{STATES}.  None is all of those that live.
     @ivar unique: its unique id.
     @ivar older: for so many seconds it has been there, or for more (of those
         that are over: so long ago it ended).
     @ivar younger: for so many seconds at most.
-    @ivar oldest_first: the order: that of submission, or that of the end;
-        the newest first unless this says otherwise.
+    @ivar oldest_first: the order: that of submission and, of those that are
+        over, that of their ends.  The newest are first unless this says
+        otherwise, and those that live before those that are over.
     @ivar limit: how many to find.
     @ivar after: where the page before this one ended.
     @raise BadQuery: if it makes no sense.
@@ -63,8 +63,6 @@ class JobQuery:
     def __post_init__(self) -> None:
         if unknown := self.states - set(STATES):
             raise BadQuery(f"There is no state {min(unknown)!r}; there is: {', '.join(STATES)}.")
-        if self.states & set(LIVE) and self.states & set(ENDED):
-            raise BadQuery("Jobs that live and jobs that are over are not listed together: ask for one kind of states.")
         if not 1 <= self.limit <= MAX_LIMIT:
             raise BadQuery(f"The limit has to be from 1 to {MAX_LIMIT}.")
 
@@ -75,23 +73,42 @@ def search(server: JobServer, register: Register, history: History, query: JobQu
 
     @raise BadQuery: if C{after} is none that an answer gave.
     """
+    live = query.states & set(LIVE) or (frozenset() if query.states else frozenset(LIVE))
+    page = _Page(query.limit)
+    sources: list[tuple[str, Callable[[list[Any] | None], Work[bool]]]] = []
+    if live == {"running"}:
+        sources.append(("running", lambda place: _search_running(server, query, page, place)))
+    elif live:
+        sources.append(("live", lambda place: _search_live(server, register, query, live, page, place)))
     if query.states & set(ENDED):
-        return _search_ended(server, history, query)
-    if query.states == {"running"}:
-        return _search_running(server, query)
-    return _search_live(server, register, query)
+        sources.append(("ended", lambda place: _search_ended(server, history, query, page, place)))
+    if query.oldest_first:
+        sources.reverse()
+    place: list[Any] | None = None
+    if query.after is not None:
+        kind, *place = _place(query.after)
+        kinds = [each for each, _ in sources]
+        if kind not in kinds:
+            raise _bad_place()
+        sources = sources[kinds.index(kind) :]
+    for _, source in sources:
+        if (yield from source(place)):
+            return Jobs(page.jobs, _cursor(*page.last))
+        place = None
+    return Jobs(page.jobs, None)
 
 
 class _Page:
     """
-    The jobs that were found so far, and where the next page begins.
+    The jobs that were found so far.
+
+    @ivar last: where the last of them is.
     """
 
     def __init__(self, limit: int) -> None:
         self.jobs: list[Job] = []
-        self.following: str | None = None
+        self.last: tuple[Any, ...] = ()
         self._limit = limit
-        self._last: tuple[Any, ...] = ()
 
     @property
     def full(self) -> bool:
@@ -99,82 +116,67 @@ class _Page:
 
     def add(self, job: Job, *place: Any) -> None:
         self.jobs.append(job)
-        self._last = place
-
-    def goes_on(self) -> Jobs:
-        """
-        The answer, if there are more.
-        """
-        return Jobs(self.jobs, _cursor(*self._last))
-
-    def ends(self) -> Jobs:
-        """
-        The answer, if there are not.
-        """
-        return Jobs(self.jobs, None)
+        self.last = place
 
 
-def _search_live(server: JobServer, register: Register, query: JobQuery) -> Work[Jobs]:
-    position: int | None = None
-    if query.after is not None:
-        (position,) = _place(query.after, "live", int)
+# Each of these adds to a page what it finds behind a place; they return whether
+# there is more than fits.
+
+
+def _search_live(
+    server: JobServer, register: Register, query: JobQuery, states: frozenset[str], page: _Page, place: list[Any] | None
+) -> Work[bool]:
     queue = server.functions.get(query.function) if query.function is not None else None
     if query.function is not None and queue is None:
-        return Jobs([], None)
+        return False
     register.update()
     now = server.clock.time()
-    accepts = _filter(query, queue, now)
-    page = _Page(query.limit)
+    accepts = _filter(query, states, now)
     # How many there are to be seen before it makes no sense to look on.
     left = queue.total if queue is not None else len(server.jobs)
-    if query.oldest_first:
-        pieces = register.up(position if position is not None else -1)
-    else:
-        pieces = register.down(position)
+    position = place[0] if place is not None else None
+    pieces = register.up(position if position is not None else -1) if query.oldest_first else register.down(position)
     table = server.jobs
     for piece in pieces:
-        for place, handle in piece:
+        for here, handle in piece:
             job = table.get(handle)
             if job is None or queue is not None and job._function is not queue:
                 continue
             left -= 1
             if accepts(job):
                 if page.full:
-                    return page.goes_on()
-                page.add(job_view(job, now), "live", place)
+                    return True
+                page.add(job_view(job, now), "live", here)
         if left <= 0:
             break
         yield
-    return page.ends()
+    return False
 
 
-def _filter(query: JobQuery, queue: FunctionQueue | None, now: float) -> Any:
-    states = {STATES.index(each) for each in query.states} or set(range(len(LIVE)))
+def _filter(query: JobQuery, states: frozenset[str], now: float) -> Callable[[jobs.Job], bool]:
+    numbers = {STATES.index(each) for each in states}
     unique = query.unique
     born_before = now - query.older if query.older is not None else float("inf")
     born_after = now - query.younger if query.younger is not None else float("-inf")
     aged = query.older is not None or query.younger is not None
 
     def accepts(job: jobs.Job) -> bool:
-        if job.state not in states or unique is not None and job.unique != unique:
+        if job.state not in numbers or unique is not None and job.unique != unique:
             return False
         return not aged or job.submitted != 0.0 and born_after <= job.submitted <= born_before
 
     return accepts
 
 
-def _search_running(server: JobServer, query: JobQuery) -> Work[Jobs]:
+def _search_running(server: JobServer, query: JobQuery, page: _Page, place: list[Any] | None) -> Work[bool]:
     """
     The jobs that run: there are no more of them than workers have, so they can
     be sorted.
     """
-    place: tuple[float, bytes] | None = None
-    if query.after is not None:
-        submitted, handle = _place(query.after, "running", float, str)
-        place = (submitted, handle.encode("latin-1", "replace"))
+    behind = (place[0], place[1].encode("latin-1", "replace")) if place is not None else None
     queue = server.functions.get(query.function) if query.function is not None else None
     now = server.clock.time()
-    accepts = _filter(query, queue, now)
+    accepts = _filter(query, frozenset({"running"}), now)
     found: list[tuple[float, bytes, jobs.Job]] = []
     for number, session in enumerate(list(server.sessions)):
         for job in session.running:
@@ -183,38 +185,31 @@ def _search_running(server: JobServer, query: JobQuery) -> Work[Jobs]:
         if number % 256 == 255:
             yield
     found.sort(key=lambda each: each[:2], reverse=not query.oldest_first)
-    page = _Page(query.limit)
     for submitted, handle, job in found:
         here = (submitted, handle)
-        if place is not None and (here <= place if query.oldest_first else here >= place):
-            continue
-        if job.worker is None:
-            # It has ended meanwhile.
+        if behind is not None and (here <= behind if query.oldest_first else here >= behind) or job.worker is None:
+            # It was on the page before; or it has ended meanwhile.
             continue
         if page.full:
-            return page.goes_on()
+            return True
         page.add(job_view(job, now), "running", submitted, handle.decode("latin-1"))
-    return page.ends()
+    return False
 
 
-def _search_ended(server: JobServer, history: History, query: JobQuery) -> Work[Jobs]:
-    number: int | None = None
-    if query.after is not None:
-        (number,) = _place(query.after, "ended", int)
+def _search_ended(server: JobServer, history: History, query: JobQuery, page: _Page, place: list[Any] | None) -> Work[bool]:
     now = server.clock.time()
-    page = _Page(query.limit)
     entries = list(history.newest())
     if query.oldest_first:
         entries.reverse()
-    for index, (place, ended) in enumerate(entries):
-        if number is None or (place > number if query.oldest_first else place < number):
+    for index, (number, ended) in enumerate(entries):
+        if place is None or (number > place[0] if query.oldest_first else number < place[0]):
             if _accepts_ended(query, ended, now):
                 if page.full:
-                    return page.goes_on()
-                page.add(ended_view(ended), "ended", place)
+                    return True
+                page.add(ended_view(ended), "ended", number)
         if index % 256 == 255:
             yield
-    return page.ends()
+    return False
 
 
 def _accepts_ended(query: JobQuery, ended: Ended, now: float) -> bool:
@@ -227,18 +222,26 @@ def _accepts_ended(query: JobQuery, ended: Ended, now: float) -> bool:
     )
 
 
+_PLACES = {"live": 2, "running": 3, "ended": 2}
+
+
 def _cursor(*place: Any) -> str:
     return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
-def _place(cursor: str, kind: str, *types: type) -> list[Any]:
+def _place(cursor: str) -> list[Any]:
     """
     Undo L{_cursor}.
     """
     try:
-        place = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if isinstance(place, list) and place[:1] == [kind] and [type(each) for each in place[1:]] == list(types):
-            return place[1:]
+        place: Any = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, RecursionError):
-        pass
-    raise BadQuery("'after' has to be what the page before gave as 'following', and of the same search.")
+        raise _bad_place() from None
+    if isinstance(place, list) and [type(each) for each in place] in ([str, int], [str, float, str]):
+        if _PLACES.get(place[0]) == len(place):
+            return place
+    raise _bad_place()
+
+
+def _bad_place() -> BadQuery:
+    return BadQuery("'after' has to be what the page before gave as 'following', and of the same search.")

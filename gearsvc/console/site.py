@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import WrappingFactory
-from twisted.web.http import SEE_OTHER
+from twisted.web.http import SEE_OTHER, HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -149,6 +149,24 @@ class ConsoleRequest(Request):
             channel.transport.abortConnection()
 
 
+class ConsoleChannel(HTTPChannel):
+    """
+    A connection, which says what is wrong with a line that is too long.
+    """
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """
+        Say it.
+        """
+        sentence = b"The path, or a header, is too long: a line may have %d bytes.\n" % self.MAX_LENGTH
+        transport: Any = self.transport
+        transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(sentence), sentence)
+        )
+        self.loseConnection()
+
+
 class ConsoleSite(Site):
     """
     Sees to it that every request is let in, or refused.
@@ -157,6 +175,8 @@ class ConsoleSite(Site):
     """
 
     displayTracebacks = False
+    noisy = False
+    protocol: Any = ConsoleChannel
 
     def __init__(self, root: Resource, guard: Guard, reactor: Any) -> None:
         super().__init__(root, requestFactory=ConsoleRequest, timeout=IDLE, reactor=reactor)
