@@ -76,15 +76,17 @@ class Register:
         Take in the jobs that have come since the last look.
         """
         new = self._new()
+        new.reverse()
         position = self._next
-        for handle in reversed(new):
+        start = 0
+        while start < len(new):
             number, offset = divmod(position, CHUNK)
-            chunk = self._chunks.get(number)
-            if chunk is None:
-                chunk = self._chunks[number] = ([], array("H"))
-            chunk[0].append(handle)
-            chunk[1].append(offset)
-            position += 1
+            some = new[start : start + CHUNK - offset]
+            handles, offsets = self._chunks.setdefault(number, ([], array("H")))
+            handles += some
+            offsets.extend(range(offset, offset + len(some)))
+            position += len(some)
+            start += len(some)
         self._next = position
         self._sweep(2 * len(new) + CHUNK)
 

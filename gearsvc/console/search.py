@@ -8,7 +8,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gearsvc.console.history import Ended, History
 from gearsvc.console.looks import ended_view, job_view
@@ -131,41 +131,56 @@ def _search_live(
         return False
     register.update()
     now = server.clock.time()
-    accepts = _filter(query, states, now)
+    accepted = _filter(query, states, now)
     # How many there are to be seen before it makes no sense to look on.
     left = queue.total if queue is not None else len(server.jobs)
     position = place[0] if place is not None else None
     pieces = register.up(position if position is not None else -1) if query.oldest_first else register.down(position)
-    table = server.jobs
+    get = server.jobs.get
     for piece in pieces:
-        for here, handle in piece:
-            job = table.get(handle)
-            if job is None or queue is not None and job._function is not queue:
+        there = [(here, job) for here, handle in piece if (job := get(handle)) is not None]
+        if queue is not None:
+            there = [each for each in there if each[1]._function is queue]
+        left -= len(there)
+        for number, (here, job) in enumerate(accepted(there)):
+            if number % 64 == 63:
+                yield
+            if job.state == jobs.FINISHED:
+                # It has ended meanwhile.
                 continue
-            left -= 1
-            if accepts(job):
-                if page.full:
-                    return True
-                page.add(job_view(job, now), "live", here)
+            if page.full:
+                return True
+            page.add(job_view(job, now), "live", here)
         if left <= 0:
             break
         yield
     return False
 
 
-def _filter(query: JobQuery, states: frozenset[str], now: float) -> Callable[[jobs.Job], bool]:
-    numbers = {STATES.index(each) for each in states}
+T = TypeVar("T")
+
+
+def _filter(query: JobQuery, states: frozenset[str], now: float) -> Callable[[list[tuple[T, jobs.Job]]], list[tuple[T, jobs.Job]]]:
+    """
+    What sorts out jobs, each with its place: many at a time, for there may be
+    many.
+    """
+    numbers = frozenset(STATES.index(each) for each in states)
     unique = query.unique
-    born_before = now - query.older if query.older is not None else float("inf")
-    born_after = now - query.younger if query.younger is not None else float("-inf")
-    aged = query.older is not None or query.younger is not None
+    first = now - query.younger if query.younger is not None else float("-inf")
+    last = now - query.older if query.older is not None else float("inf")
 
-    def accepts(job: jobs.Job) -> bool:
-        if job.state not in numbers or unique is not None and job.unique != unique:
-            return False
-        return not aged or job.submitted != 0.0 and born_after <= job.submitted <= born_before
+    def accepted(candidates: list[tuple[T, jobs.Job]]) -> list[tuple[T, jobs.Job]]:
+        if len(numbers) < len(LIVE):
+            candidates = [each for each in candidates if each[1].state in numbers]
+        if unique is not None:
+            candidates = [each for each in candidates if each[1].unique == unique]
+        if query.older is not None or query.younger is not None:
+            # One of which it is not known when it was submitted has no age.
+            candidates = [each for each in candidates if each[1].submitted and first <= each[1].submitted <= last]
+        return candidates
 
-    return accepts
+    return accepted
 
 
 def _search_running(server: JobServer, query: JobQuery, page: _Page, place: list[Any] | None) -> Work[bool]:
@@ -176,23 +191,25 @@ def _search_running(server: JobServer, query: JobQuery, page: _Page, place: list
     behind = (place[0], place[1].encode("latin-1", "replace")) if place is not None else None
     queue = server.functions.get(query.function) if query.function is not None else None
     now = server.clock.time()
-    accepts = _filter(query, frozenset({"running"}), now)
-    found: list[tuple[float, bytes, jobs.Job]] = []
+    accepted = _filter(query, frozenset({"running"}), now)
+    found: list[tuple[tuple[float, bytes], jobs.Job]] = []
     for number, session in enumerate(list(server.sessions)):
         for job in session.running:
-            if (query.function is None or job._function is queue) and accepts(job):
-                found.append((job.submitted, job.handle, job))
+            if query.function is None or job._function is queue:
+                found.append(((job.submitted, job.handle), job))
         if number % 256 == 255:
             yield
-    found.sort(key=lambda each: each[:2], reverse=not query.oldest_first)
-    for submitted, handle, job in found:
-        here = (submitted, handle)
+    found = accepted(found)
+    found.sort(key=lambda each: each[0], reverse=not query.oldest_first)
+    for number, (here, job) in enumerate(found):
+        if number % 64 == 63:
+            yield
         if behind is not None and (here <= behind if query.oldest_first else here >= behind) or job.worker is None:
-            # It was on the page before; or it has ended meanwhile.
+            # It was on a page before; or it runs no more.
             continue
         if page.full:
             return True
-        page.add(job_view(job, now), "running", submitted, handle.decode("latin-1"))
+        page.add(job_view(job, now), "running", here[0], here[1].decode("latin-1"))
     return False
 
 
