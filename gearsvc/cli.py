@@ -15,6 +15,7 @@ Usage: gearsvc COMMAND [options]
 Commands:
   serve      Run the job server, with gearmand's command line.
   queue      Look at stored jobs, and move them from store to store.
+  top        Watch a server in the terminal.
 
   --help     Show this text and exit; gearsvc COMMAND --help is about a command.
   --version  Show the version and exit.
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from gearsvc.queuecommand.words import main as queue
 
         return queue(rest)
+    if command == "top":
+        from gearsvc.top.command import main as top
+
+        return top(rest)
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0

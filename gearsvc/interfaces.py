@@ -14,7 +14,7 @@ declares itself costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Collection, Sequence
 
 from zope.interface import Attribute, Interface
 
@@ -194,12 +194,18 @@ class IPeer(Interface):
 
 class IJobObserver(Interface):
     """
-    Hears of everything that happens to jobs, as it happens.
+    Hears of what happens to jobs, as it happens; see
+    L{JobServer.observers <gearsvc.core.observing.Observers>}.
 
     An observer is called in the midst of the job server's work: it must not
     raise, block, or call the job server back.  The job is the live one: read
-    it now, do not keep or change it.
+    it now, do not keep or change it.  It hears of a job's end before that: the
+    job still has its worker, and is in every table.
     """
+
+    events: Collection[str] = Attribute(
+        """The names of the methods below that are to be called.  What nobody wants costs the job server nothing."""
+    )
 
     def job_submitted(job: Job) -> None:
         """A new job was accepted (a job that coalesced with one is not new)."""
@@ -210,16 +216,17 @@ class IJobObserver(Interface):
     def job_progressed(job: Job) -> None:
         """The worker sent WORK_STATUS; C{job.progress} has it."""
 
-    def job_completed(job: Job) -> None:
-        """The worker sent WORK_COMPLETE."""
+    def job_completed(job: Job, result: bytes) -> None:
+        """The worker sent WORK_COMPLETE, with this result."""
 
-    def job_failed(job: Job, reason: str) -> None:
+    def job_failed(job: Job, reason: str, data: bytes) -> None:
         """
         The job ended without a result.
 
         @param reason: C{"fail"} (the worker's WORK_FAIL), C{"exception"},
             C{"attempts"} (too many workers were lost over it), C{"store"} (it
             could not be stored).
+        @param data: the exception's bytes, or why it could not be stored.
         """
 
     def job_retried(job: Job, reason: str) -> None:

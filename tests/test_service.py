@@ -21,7 +21,8 @@ from gearsvc import logs
 from gearsvc.config import Settings
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
-from gearsvc.service import JobServerService, ReactorClock, listening_sockets
+from gearsvc.listening import listening_sockets
+from gearsvc.service import JobServerService, ReactorClock
 from gearsvc.stores.memory import MemoryStore, Rows
 from gearsvc.testing import record
 from tests.core.case import Recorder
@@ -819,7 +820,7 @@ class ObserverTests(ServiceCase):
         """
         await self.serve()
         observer = Recorder()
-        self.service.job_server.observers = (observer,)
+        self.service.job_server.observers.add(observer)
         client, worker = await self.connect(), await self.worker("f")
         client.says("SUBMIT_JOB f||w")
         handle = (await client.hears()).split()[1]

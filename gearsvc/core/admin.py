@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, TypeVar
 
 from gearsvc import __version__
+from gearsvc.core.explain import explain
 from gearsvc.core.jobs import FINISHED
 from gearsvc.core.requests import integer
 
@@ -114,6 +115,9 @@ def _show(server: JobServer, session: Session, words: Words) -> bytes | None:
     what = [word.lower() for word in words[1:]]
     if not what:
         return None
+    if what == [b"paused"]:
+        paused = (queue for queue in _snapshot(server.functions.values()) if queue.paused)
+        return _list(server, session, (b"%b\t%d\n" % (queue.name, queue.paused) for queue in paused))
     jobs = (job for job in _snapshot(server.jobs.values()) if job.state != FINISHED)
     if what == [b"jobs"]:
         return _list(server, session, (b"%b\t%d\t0\t%d\n" % (job.handle, job.attempts, job.background) for job in jobs))
@@ -128,6 +132,22 @@ def _cancel(server: JobServer, session: Session, words: Words) -> bytes | None:
     if words[1].lower() != b"job" or len(words) > 3:
         return b"ERR UNKNOWN_ERROR\r\n"
     return _OK if server.cancel(words[2]) else b"ERR UNKNOWN_JOB\r\n"
+
+
+def _explain(server: JobServer, session: Session, words: Words) -> bytes | None:
+    """
+    C{explain HANDLE}: a sentence, then its facts, a line each.
+    """
+    if len(words) != 2:
+        return _incomplete(b"explain")
+    job = server.jobs.get(words[1])
+    if job is None:
+        return b"ERR UNKNOWN_JOB\r\n"
+    cause, sentence, facts = explain(server, job)
+    lines = [sentence, f"cause\t{cause}"]
+    for name, value in facts.items():
+        lines.append(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
+    return ("\n".join(lines) + "\n.\n").encode()
 
 
 def _create(server: JobServer, session: Session, words: Words) -> bytes:
@@ -185,6 +205,7 @@ COMMANDS: dict[bytes, Command] = {
     b"workers": _workers,
     b"show": _show,
     b"cancel": _cancel,
+    b"explain": _explain,
     b"create": _create,
     b"drop": _drop,
     b"maxqueue": _max_queue,

@@ -217,4 +217,11 @@ class Job(JobRecord):
         Numerator and denominator of the last WORK_STATUS, as the worker wrote
         them, while it is running; or C{None}.
         """
-        return self.worker.running.get(self) if self.worker is not None else None
+        return self.worker.running[self][1] if self.worker is not None else None
+
+    @property
+    def running_since(self) -> float:
+        """
+        When its worker was given it, in Unix seconds, while it is running; or 0.0.
+        """
+        return self.worker.running[self][0] if self.worker is not None else 0.0

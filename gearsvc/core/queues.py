@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from gearsvc.core.counts import Counts
 from gearsvc.core.jobs import DELAYED, FINISHED, Job
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class FunctionQueue:
     @ivar delayed: a heap of C{(run_at, number, job)} that wait for their time.
     @ivar total: how many jobs it has, in any state but finished.
     @ivar running: how many of them a worker has.
+    @ivar storing: how many of them the store has not answered for yet.
+    @ivar paused: since when none is handed out, in Unix seconds; 0.0 if they are.
+    @ivar draining: whether it takes no new jobs.
+    @ivar counts: what happened to its jobs.
+    @ivar left_at: when a worker last ceased to do it, in Unix seconds; 0.0 if none has.
     @ivar limits: how many jobs it may have when one of high, normal, low
         priority is submitted; 0 is no limit.
     @ivar by_unique: its jobs by their unique id.
@@ -52,6 +58,11 @@ class FunctionQueue:
         "delayed",
         "total",
         "running",
+        "storing",
+        "paused",
+        "draining",
+        "counts",
+        "left_at",
         "limits",
         "by_unique",
         "by_workload",
@@ -70,6 +81,11 @@ class FunctionQueue:
         self.delayed: list[tuple[int, int, Job]] = []
         self.total = 0
         self.running = 0
+        self.storing = 0
+        self.paused = 0.0
+        self.draining = False
+        self.counts = Counts()
+        self.left_at = 0.0
         self.limits = _UNLIMITED
         self.by_unique: dict[bytes, Job] = {}
         self.by_workload: dict[bytes, Job] = {}
@@ -78,6 +94,14 @@ class FunctionQueue:
         # How many dead jobs are in each line, and (last) among the delayed.
         self._dead = [0, 0, 0, 0]
         self._number = 0
+
+    @property
+    def balance(self) -> int:
+        """
+        How many jobs are unaccounted for: accepted, not ended, and not here.
+        It is 0, or something is very wrong.
+        """
+        return self.counts.accepted - self.counts.ended - (self.total - self.storing)
 
     def find(self, unique: bytes, workload: bytes) -> Job | None:
         """
@@ -172,6 +196,13 @@ class FunctionQueue:
         while line and line[0].state == FINISHED:
             line.popleft()
             self._dead[priority] -= 1
+
+    def dead(self, priority: int) -> int:
+        """
+        How many of a line's jobs are only there because they could not be taken
+        out; of 3, how many of the delayed ones.
+        """
+        return self._dead[priority]
 
     def waiting(self) -> tuple[int, int, int]:
         """

@@ -267,7 +267,7 @@ def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
             return
         _forward(job, kind, body)
         if final:
-            server.complete(job)
+            server.complete(job, session, body)
 
     return result
 
@@ -282,7 +282,8 @@ def _work_status(server: JobServer, session: Session, body: bytes) -> None:
         if not session.is_settled(handle, False):
             session.send(_NO_RESULT_JOB)
         return
-    session.running[job] = (numerator, denominator)
+    since, _ = session.running[job]
+    session.running[job] = (since, (numerator, denominator))
     _forward(job, Type.WORK_STATUS, body)
     server.progressed(job)
 
@@ -319,7 +320,7 @@ def _work_exception(server: JobServer, session: Session, body: bytes) -> None:
     for client in job.clients:
         client.send(exception if client.exceptions else failure)
     session.settle(handle)
-    server.fail_job(job, "exception")
+    server.fail_job(job, "exception", body[len(handle) + 1 :])
 
 
 HANDLERS: list[Handler] = [_unexpected] * (Type.WRONG_DIRECTION + 1)

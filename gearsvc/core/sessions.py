@@ -53,11 +53,16 @@ class Session:
         seconds that a job may take (0 is any time), in the order in which it
         grabs from them.
     @ivar wakefulness: L{AWAKE}, L{ASLEEP} or L{WOKEN}.
-    @ivar running: the jobs that it has grabbed, in that order, with what it
-        said last of their progress (L{Job.progress}).
+    @ivar since: when it went to sleep, or was woken, or grabbed, whichever
+        came last, in Unix seconds; 0.0 if it never did.
+    @ivar running: the jobs that it has grabbed, in that order, with the time
+        when it did and what it said last of their progress (L{Job.progress}).
     @ivar awaited: the jobs whose results it waits for.
     @ivar exceptions: whether it asked for WORK_EXCEPTION packets.
     @ivar client_id: what it calls itself.
+    @ivar number: tells it from all other connections of this server.
+    @ivar connected: since when it is there, in Unix seconds.
+    @ivar done: how many jobs it has completed.
     @ivar closed: whether nothing more is to be read from it.
     """
 
@@ -65,10 +70,14 @@ class Session:
         "peer",
         "abilities",
         "wakefulness",
+        "since",
         "running",
         "awaited",
         "exceptions",
         "client_id",
+        "number",
+        "connected",
+        "done",
         "closed",
         "out",
         "held",
@@ -78,7 +87,9 @@ class Session:
         "_settled",
     )
 
-    def __init__(self, peer: IPeer, exceptions: bool, dirty: list[Session], max_output: int) -> None:
+    def __init__(
+        self, peer: IPeer, exceptions: bool, dirty: list[Session], max_output: int, number: int = 0, connected: float = 0.0
+    ) -> None:
         """
         @param max_output: how many bytes may be held back.
         @param dirty: where the session puts itself when it has something to
@@ -87,10 +98,14 @@ class Session:
         self.peer = peer
         self.abilities: dict[FunctionQueue, float] = {}
         self.wakefulness = AWAKE
-        self.running: dict[Job, tuple[bytes, bytes] | None] = {}
+        self.since = 0.0
+        self.running: dict[Job, tuple[float, tuple[bytes, bytes] | None]] = {}
         self.awaited: dict[Job, None] = {}
         self.exceptions = exceptions
         self.client_id = b"-"
+        self.number = number
+        self.connected = connected
+        self.done = 0
         self.closed = False
         self.out: list[bytes] = []
         self.held: deque[bytes | Job | Iterator[bytes]] | None = None

@@ -14,6 +14,12 @@ class Store(Protocol):
     Where background jobs go, as the job server sees it.
     """
 
+    @property
+    def failure(self) -> str | None:
+        """
+        What is wrong with it; C{None} while it works.
+        """
+
     def add(self, record: JobRecord) -> None:
         """
         Store a job; the answer comes through L{JobServer.stored

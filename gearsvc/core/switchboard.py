@@ -40,6 +40,8 @@ class Switchboard:
         self._holding: dict[Session, None] = {}
         # Those whose long answer goes on in the next turn.
         self._streaming: set[Session] = set()
+        # How many connections there have been.
+        self._connections = 0
         # The time of this turn, once somebody has asked for it.
         self._now = 0.0
 
@@ -56,7 +58,10 @@ class Switchboard:
         """
         Let a peer in.
         """
-        session = Session(peer, self.settings.exceptions, self._dirty, self.settings.max_output)
+        self._connections += 1
+        session = Session(
+            peer, self.settings.exceptions, self._dirty, self.settings.max_output, self._connections, self.clock.time()
+        )
         self.sessions[session] = None
         return session
 

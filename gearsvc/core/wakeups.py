@@ -35,12 +35,14 @@ class Wakeups:
         wakeup: int,
         delay: float,
         flush: Callable[[], object],
+        now: Callable[[], float],
     ) -> None:
         """
         @param functions: the queues to look at; the server's own table.
         @param wakeup: how many workers to wake for a job; 0 is all.
         @param delay: after how many seconds to wake more; below 0 is never.
         @param flush: called when NOOPs were sent outside of anybody's turn.
+        @param now: tells the time of this turn, in Unix seconds.
         """
         self.stopped = False
         self._functions = functions
@@ -48,13 +50,14 @@ class Wakeups:
         self._wakeup = wakeup
         self._delay = delay
         self._flush = flush
+        self._now = now
         self._alarm: Alarm | None = None
 
     def wake(self, queue: FunctionQueue) -> None:
         """
         A job waits in a queue: wake workers that are asleep.
         """
-        if self.stopped:
+        if self.stopped or queue.paused:
             return
         sleepers = queue.sleepers
         if sleepers:
@@ -62,11 +65,17 @@ class Wakeups:
             while sleepers and wanted:
                 session, _ = sleepers.popitem(last=False)
                 if session.wakefulness == ASLEEP:
-                    session.wakefulness = WOKEN
-                    session.send(_NOOP)
+                    self._send_noop(session)
                     wanted -= 1
         if self._alarm is None:
             self._remind()
+
+    def wake_for_all(self, queue: FunctionQueue) -> None:
+        """
+        As many jobs as a queue has wait all at once: wake workers for each.
+        """
+        for _ in range(min(len(queue.high) + len(queue.normal) + len(queue.low), len(queue.sleepers))):
+            self.wake(queue)
 
     def sleep(self, session: Session, job_waits: bool) -> None:
         """
@@ -83,11 +92,11 @@ class Wakeups:
                 self._remind()
             return
         if job_waits:
-            session.wakefulness = WOKEN
-            session.send(_NOOP)
+            self._send_noop(session)
             self._remind()
             return
         session.wakefulness = ASLEEP
+        session.since = self._now()
         for queue in session.abilities:
             queue.sleepers[session] = None
 
@@ -100,6 +109,11 @@ class Wakeups:
             self._alarm.cancel()
             self._alarm = None
 
+    def _send_noop(self, session: Session) -> None:
+        session.wakefulness = WOKEN
+        session.since = self._now()
+        session.send(_NOOP)
+
     def _remind(self) -> None:
         if self._alarm is None and self._delay >= 0:
             self._alarm = self._clock.call_later(self._delay, self._wake_more)
@@ -110,13 +124,12 @@ class Wakeups:
             return
         told: set[Session] = set()
         for queue in self._functions.values():
-            if queue.workers and (queue.high or queue.normal or queue.low):
+            if queue.workers and (queue.high or queue.normal or queue.low) and not queue.paused:
                 wanted = self._wakeup or len(queue.workers)
                 # The sort is stable and puts those that nobody has woken first.
                 for session in sorted(queue.workers, key=lambda worker: worker.wakefulness):
                     if wanted and session.wakefulness != AWAKE and session not in told and not session.peer.congested:
-                        session.wakefulness = WOKEN
-                        session.send(_NOOP)
+                        self._send_noop(session)
                         told.add(session)
                         wanted -= 1
                         # Behind the others, who may come when this one does not.

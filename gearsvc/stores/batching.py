@@ -36,6 +36,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from gearsvc.core.counts import Histogram
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.logs import Logger
@@ -74,6 +75,11 @@ How often L{GroupCommit.flush} sees a commit fail before it gives up: some three
 seconds, and whatever time the store itself takes to fail.
 """
 
+BATCH_BOUNDS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+"""
+The upper bounds, in seconds, of the buckets in which the times of commits are counted.
+"""
+
 _workload = attrgetter("workload")
 
 
@@ -89,6 +95,7 @@ class GroupCommit:
     @ivar failure: what is wrong with it; C{None} while it works.
     @ivar refused: how many adds were refused since the server started.
     @ivar committed: how many batches were committed since then.
+    @ivar batch_seconds: how long each of them took.
     """
 
     def __init__(
@@ -114,6 +121,8 @@ class GroupCommit:
         self.failure: str | None = None
         self.refused = 0
         self.committed = 0
+        self.batch_seconds = Histogram(BATCH_BOUNDS)
+        self._began = 0.0
 
         # What the next batch will hold.  The value in _written is whether
         # somebody waits for the record (it was added, and is not stored yet) or
@@ -233,6 +242,7 @@ class GroupCommit:
         if not (self._writing or self._removing):
             self._next()
             return
+        self._began = self._clock.seconds()
         outcome = maybeDeferred(self._store.commit, list(self._writing), self._removing)
         outcome.addCallbacks(self._succeeded, self._failed)
         outcome.addErrback(lambda reason: log.failure("The group commit has a bug.", reason))
@@ -269,6 +279,7 @@ class GroupCommit:
 
     def _succeeded(self, _: object) -> None:
         self.committed += 1
+        self.batch_seconds.observe(self._clock.seconds() - self._began)
         if self.broken_since is not None:
             seconds = self._clock.seconds() - self.broken_since
             refused = self.refused - self._refused_before
@@ -395,6 +406,13 @@ class StoreOnShutdown:
         self._unsaved: dict[JobRecord, None] = {}
         self._added: list[JobRecord] = []
         self._call: IDelayedCall | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """
+        What is wrong with the store; C{None} while it works.
+        """
+        return self._rows.failure
 
     def add(self, record: JobRecord) -> None:
         """

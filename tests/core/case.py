@@ -23,6 +23,7 @@ from zope.interface import implementer
 from gearsvc.config import Settings
 from gearsvc.core.jobs import Job, JobRecord, State
 from gearsvc.core.jobserver import JobServer
+from gearsvc.core.observing import EVENTS
 from gearsvc.core.packets import REQUEST, RESPONSE, Type
 from gearsvc.core.sessions import Session
 from gearsvc.core.wire import PacketDecoder, encode
@@ -122,7 +123,10 @@ class FakeStore:
     @ivar pending: what was added, and is not answered yet.
     @ivar rows: what is stored.
     @ivar calls: everything that was asked for, as in C{"add H:1"}.
+    @ivar failure: what is wrong with it, where the test says so.
     """
+
+    failure: str | None = None
 
     def __init__(self) -> None:
         self.server: JobServer | None = None
@@ -280,21 +284,24 @@ class Recorder:
     """
     An observer that writes down what it hears.
 
-    @ivar events: as in C{"job_retried H:1 lost"} or C{"worker_joined f"}.
+    @ivar events: what it wants to hear of: all of it.
+    @ivar heard: as in C{"job_retried H:1 lost"} or C{"worker_joined f"}.
     """
 
+    events = EVENTS
+
     def __init__(self) -> None:
-        self.events: list[str] = []
+        self.heard: list[str] = []
 
     def takes(self) -> list[str]:
         """
         What has happened since the last call.
         """
-        events, self.events = self.events, []
-        return events
+        heard, self.heard = self.heard, []
+        return heard
 
     def _write(self, *words: str | bytes) -> None:
-        self.events.append(" ".join(word.decode() if isinstance(word, bytes) else word for word in words))
+        self.heard.append(" ".join(word.decode() if isinstance(word, bytes) else word for word in words))
 
     def job_submitted(self, job: Job) -> None:
         """See L{IJobObserver}."""
@@ -310,15 +317,15 @@ class Recorder:
         assert job.progress is not None
         self._write("job_progressed", job.handle, *job.progress)
 
-    def job_completed(self, job: Job) -> None:
+    def job_completed(self, job: Job, result: bytes) -> None:
         """See L{IJobObserver}."""
-        assert job.state == State.FINISHED
-        self._write("job_completed", job.handle)
+        assert job.worker is not None and job.state == State.RUNNING
+        self._write("job_completed", job.handle, result)
 
-    def job_failed(self, job: Job, reason: str) -> None:
+    def job_failed(self, job: Job, reason: str, data: bytes) -> None:
         """See L{IJobObserver}."""
-        assert job.state == State.FINISHED
-        self._write("job_failed", job.handle, reason)
+        assert job.state != State.FINISHED
+        self._write("job_failed", job.handle, reason, *filter(None, [data]))
 
     def job_retried(self, job: Job, reason: str) -> None:
         """See L{IJobObserver}."""
@@ -327,7 +334,7 @@ class Recorder:
 
     def job_cancelled(self, job: Job, reason: str) -> None:
         """See L{IJobObserver}."""
-        assert job.state == State.FINISHED
+        assert job.state != State.FINISHED
         self._write("job_cancelled", job.handle, reason)
 
     def worker_joined(self, worker: Session, function: bytes) -> None:

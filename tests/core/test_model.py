@@ -374,6 +374,8 @@ class JobServerMachine(RuleBasedStateMachine):
         assert list(server.jobs) == list(alive)
         places: Counter[Job] = Counter()
         for name, queue in server.functions.items():
+            assert queue.balance == 0, f"{queue.balance} jobs of {name!r} are unaccounted for"
+            assert queue.storing == sum(job.queue is queue and job.state == State.STORING for job in server.jobs.values())
             for priority, line in enumerate(queue.lines):
                 jobs = [job for job in line if job.state != State.FINISHED]
                 assert [job.handle.decode() for job in jobs] == [work.handle for work in model.lines[name.decode(), priority]]

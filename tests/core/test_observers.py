@@ -23,7 +23,7 @@ class ObserverTests(CoreCase):
         """
         super().serve(store, **settings)
         self.recorder = Recorder()
-        self.server.observers = (self.recorder,)
+        self.server.observers.add(self.recorder)
 
     def running_job(self, **settings: Any) -> tuple[Connection, Connection]:
         """
@@ -51,7 +51,7 @@ class ObserverTests(CoreCase):
         worker.says("CAN_DO f", "GRAB_JOB", "WORK_DATA H:1|a", "WORK_STATUS H:1|1|2", "WORK_COMPLETE H:1|b")
         self.assertEqual(
             self.recorder.takes(),
-            ["job_submitted H:1", "worker_joined f", "job_started H:1", "job_progressed H:1 1 2", "job_completed H:1"],
+            ["job_submitted H:1", "worker_joined f", "job_started H:1", "job_progressed H:1 1 2", "job_completed H:1 b"],
         )
 
     def test_joining_is_not_new(self) -> None:
@@ -67,7 +67,7 @@ class ObserverTests(CoreCase):
         """
         A WORK_FAIL and a WORK_EXCEPTION are failures, each with its reason.
         """
-        for message, reason in (("WORK_FAIL H:1", "fail"), ("WORK_EXCEPTION H:1|x", "exception")):
+        for message, reason in (("WORK_FAIL H:1", "fail"), ("WORK_EXCEPTION H:1|x", "exception x")):
             _, worker = self.running_job()
             worker.says(message)
             self.assertEqual(self.recorder.takes(), [f"job_failed H:1 {reason}"])
@@ -141,7 +141,7 @@ class ObserverTests(CoreCase):
         self.connect().says("SUBMIT_JOB_BG f||x", "SUBMIT_JOB_BG f||x")
         store.answers("no", number=1)
         store.answers()
-        self.assertEqual(self.recorder.takes(), ["job_submitted H:1", "job_submitted H:2", "job_failed H:1 store"])
+        self.assertEqual(self.recorder.takes(), ["job_submitted H:1", "job_submitted H:2", "job_failed H:1 store no"])
 
     def test_batch_in_order(self) -> None:
         """
@@ -152,7 +152,7 @@ class ObserverTests(CoreCase):
         self.connect().says(*["SUBMIT_JOB_BG f||x"] * 50)
         self.recorder.takes()
         store.answers("no")
-        self.assertEqual(self.recorder.takes(), [f"job_failed H:{number} store" for number in range(1, 51)])
+        self.assertEqual(self.recorder.takes(), [f"job_failed H:{number} store no" for number in range(1, 51)])
 
     def test_abilities(self) -> None:
         """
@@ -180,6 +180,6 @@ class ObserverTests(CoreCase):
         Every observer hears every event.
         """
         second = Recorder()
-        self.server.observers += (second,)
+        self.server.observers.add(second)
         self.connect().says("SUBMIT_JOB f||x")
         self.assertEqual(self.recorder.takes(), second.takes())

@@ -1,0 +1,3 @@
+"""
+C{gearsvc top}: a Gearman server in the terminal, as it runs.
+"""

@@ -1,0 +1,167 @@
+"""
+L{gearsvc.console.events}.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from gearsvc.console import events
+from gearsvc.console.events import EventsResource
+from tests.consoleweb.web import Reader, WebCase
+
+
+def told(reader: Reader) -> list[tuple[str, dict[str, object]]]:
+    """
+    The events that a reader has heard so far.
+    """
+    found = re.findall(rb"event: (\w+)\ndata: (.*)\n\n", reader.heard)
+    return [(name.decode(), json.loads(data)) for name, data in found]
+
+
+class EventTests(WebCase):
+    """
+    A stream of events.
+    """
+
+    async def serve_events(self) -> None:
+        """
+        Start a server, and serve its events.
+        """
+        self.patch(events, "GATHER", 0.01)
+        await self.serve()
+        self.resource = EventsResource(self.service.job_server, self.reactor)
+        await self.open(events=self.resource)
+
+    async def listen(self, query: str = "") -> Reader:
+        """
+        Read events, from now on.
+        """
+        before = len(self.resource.streams)
+        reader = await self.read("events" + query)
+        await self.until(lambda: len(self.resource.streams) > before)
+        return reader
+
+    async def run_a_job(self, function: str = "f") -> None:
+        """
+        Let a job live.
+        """
+        client, worker = await self.connect(), await self.worker(function)
+        client.says(f"SUBMIT_JOB {function}|u|x")
+        handle = (await client.hears()).split()[1]
+        worker.says("GRAB_JOB", f"WORK_STATUS {handle}|1|2", f"WORK_COMPLETE {handle}|done")
+        await client.hears_all(2)
+        worker.hangs_up()
+
+    async def test_life(self) -> None:
+        """
+        A job's life is told in order, each event with its time, its function, and what there is to say.
+        """
+        await self.serve_events()
+        reader = await self.listen()
+        await self.run_a_job()
+        await self.until(lambda: len(told(reader)) == 6)
+        self.assertIn(b"HTTP/1.1 200 OK", reader.heard)
+        self.assertIn(b"text/event-stream", reader.heard)
+        heard = told(reader)
+        self.assertEqual(
+            [name for name, _ in heard],
+            ["worker_joined", "job_submitted", "job_started", "job_progressed", "job_completed", "worker_left"],
+        )
+        self.assertTrue(all(data.pop("function") == "f" and data.pop("time") for _, data in heard))
+        [handle] = {data["handle"] for name, data in heard if name.startswith("job_")}
+        self.assertEqual(heard[1][1], {"handle": handle, "unique": "u"})
+        self.assertEqual((heard[3][1]["numerator"], heard[3][1]["denominator"], heard[4][1]["size"]), ("1", "2", 4))
+
+    async def test_chosen(self) -> None:
+        """
+        Who asks for some functions and some events alone hears of nothing else.
+        """
+        await self.serve_events()
+        reader = await self.listen("?function=f&function=h&event=job_submitted&event=job_completed")
+        for function in ("g", "f"):
+            await self.run_a_job(function)
+        await self.until(lambda: len(told(reader)) == 2)
+        self.assertEqual([(name, data["function"]) for name, data in told(reader)], [("job_submitted", "f"), ("job_completed", "f")])
+
+    async def test_unknown_event(self) -> None:
+        """
+        Who asks for an event that does not exist hears which do.
+        """
+        await self.serve_events()
+        status, _, body = await self.fetch("events?event=job_eaten")
+        self.assertEqual(status, 400)
+        self.assertIn("'job_eaten'", body)
+        self.assertIn("job_submitted", body)
+
+    async def test_too_many_readers(self) -> None:
+        """
+        There is a limit to how many may read; those who leave make room.
+        """
+        await self.serve_events()
+        self.patch(events, "MAX_READERS", 1)
+        reader = await self.listen()
+        self.assertEqual((await self.fetch("events"))[0], 503)
+        reader.transport.loseConnection()
+        await self.until(lambda: not self.resource.streams)
+        await self.listen()
+
+    async def test_slow_reader(self) -> None:
+        """
+        A reader that does not read loses events, is told how many once it reads, and costs no more memory than the limit.
+        """
+        await self.serve_events()
+        self.patch(events, "MAX_WAITING", 50)
+        reader = await self.listen()
+        reader.transport.pauseProducing()
+        client = await self.connect()
+        [stream] = self.resource.streams
+        sent = 0
+        while not stream.lost or not stream._paused:
+            client.says(*[f"SUBMIT_JOB_BG {'f' * 1000}||x"] * 40)
+            await client.hears_all(40)
+            sent += 40
+            self.assertLessEqual(len(stream._waiting), 50)
+            await self.turns()
+        reader.transport.resumeProducing()
+
+        def heard_of() -> int:
+            return sum(int(str(data["count"])) if name == "lost" else 1 for name, data in told(reader))
+
+        await self.until(lambda: heard_of() == sent)
+        self.assertIn("lost", {name for name, _ in told(reader)})
+
+    async def test_hostile_names(self) -> None:
+        """
+        A name with line ends and markup makes no event of its own.
+        """
+        await self.serve_events()
+        reader = await self.listen()
+        worker = await self.connect()
+        name = b"f\n\nevent: job_completed\ndata: {}\n\n<script>\xff"
+        worker.transport.write(b"\0REQ\0\0\0\x01" + len(name).to_bytes(4, "big") + name)
+        await self.until(lambda: bool(told(reader)))
+        [(event, data)] = told(reader)
+        self.assertEqual((event, data["function"]), ("worker_joined", r"f\n\nevent: job_completed\ndata: {}\n\n<script>\xff"))
+
+    async def test_silence(self) -> None:
+        """
+        When nothing happens, a comment is sent now and then.
+        """
+        self.patch(events, "HEARTBEAT", 0.02)
+        await self.serve_events()
+        reader = await self.listen()
+        await self.until(lambda: reader.heard.count(b":\n\n") >= 2)
+        self.assertEqual(told(reader), [])
+
+    async def test_who_leaves_is_forgotten(self) -> None:
+        """
+        When a reader is gone, nobody listens any more.
+        """
+        await self.serve_events()
+        reader = await self.listen()
+        self.assertTrue(self.service.job_server.observers.job_submitted)
+        reader.transport.loseConnection()
+        await self.until(lambda: not self.service.job_server.observers.job_submitted)
+        self.assertEqual(self.resource.streams, set())
