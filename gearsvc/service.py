@@ -9,25 +9,20 @@ L{gearsvc.process}.
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import select
-import socket
 import time
 from typing import Any, Callable
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
-from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
 from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.listening import ACCEPTED_AT_ONCE, open_ports, written
 from gearsvc.logs import Logger
 from gearsvc.options import HANDLE_PREFIX_LIMIT
 from gearsvc.plugins import find_protocol_maker, make_queue_store
@@ -49,9 +44,6 @@ an earlier one has used.
 
 RESERVED_DESCRIPTORS = 48
 """How many file descriptors connections leave to the rest of the process."""
-
-ACCEPTED_AT_ONCE = 16
-"""How many connections are accepted between two looks at the descriptors."""
 
 GOODBYE = 2.0
 """Seconds that peers have to take what is waiting for them when the server stops."""
@@ -81,65 +73,6 @@ class ReactorClock:
         return self._call_later(seconds, function, *arguments)
 
 
-def listening_sockets(number: int, addresses: tuple[str, ...], backlog: int) -> list[socket.socket]:
-    """
-    Open a port at every address, as gearmand does: a socket for each, those
-    of IPv6 for IPv6 alone.
-
-    @param addresses: names or addresses; none is every address there is.
-    @raise CannotListenError: if one of them can't be opened; then none is.
-    """
-    opened: list[socket.socket] = []
-    for address in addresses or (None,):
-        before = len(opened)
-        try:
-            found = socket.getaddrinfo(address, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except OSError as error:
-            _close(opened)
-            raise CannotListenError(address, number, error) from None
-        for family, kind, protocol, _, name in found:
-            try:
-                listener = socket.socket(family, kind, protocol)
-            except OSError:
-                # The machine has no such family: getaddrinfo knows it all the same.
-                continue
-            try:
-                listener.setblocking(False)
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                # Of port 0 the first address takes any, the others take the same.
-                port = number or (opened[0].getsockname()[1] if opened else 0)
-                listener.bind((name[0], port, *name[2:]))
-                listener.listen(backlog)
-            except OSError as error:
-                listener.close()
-                if address is None and family == socket.AF_INET6 and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    continue
-                _close(opened)
-                raise CannotListenError(address or name[0], number, error) from None
-            opened.append(listener)
-        if address is not None and len(opened) == before:
-            _close(opened)
-            raise CannotListenError(address, number, OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)))
-    return opened
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for each in sockets:
-        each.close()
-
-
-def _written(address: Any) -> str:
-    """
-    An address as people write it.
-    """
-    host = getattr(address, "host", None)
-    if host is None:
-        return str(getattr(address, "name", address))
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-
-
 class JobServerService(MultiService):
     """
     A job server: its ports, its queue, its store, its further protocols.  It
@@ -154,6 +87,7 @@ class JobServerService(MultiService):
     @ivar store: where background jobs are kept, or C{None}.
     @ivar keeper: what stands between the two, or C{None}.
     @ivar ports: the open ports (L{IListeningPort}).
+    @ivar reactor: what it runs on.
     """
 
     def __init__(self, settings: Settings, reactor: Any = None) -> None:
@@ -165,7 +99,7 @@ class JobServerService(MultiService):
             from twisted.internet import reactor
         self.settings = settings
         self.ports: list[Any] = []
-        self._reactor = reactor
+        self.reactor = reactor
         prefix = settings.job_handle_prefix
         if prefix is None:
             prefix = "H:" + os.uname().nodename[: HANDLE_PREFIX_LIMIT - 2]
@@ -213,7 +147,7 @@ class JobServerService(MultiService):
 
     async def _start(self) -> None:
         if self.store is not None:
-            began = self._reactor.seconds()
+            began = self.reactor.seconds()
             await self._open_store(self.store)
             self._store_is_open = True
             count = await self.store.replay(self.job_server.replay)
@@ -221,7 +155,7 @@ class JobServerService(MultiService):
             log.notice(
                 "{count} stored jobs are queued, after {seconds:.1f} s; {store}",
                 count=count,
-                seconds=self._reactor.seconds() - began,
+                seconds=self.reactor.seconds() - began,
                 store=self.store.description,
             )
             if isinstance(self.keeper, StoreOnShutdown):
@@ -236,18 +170,18 @@ class JobServerService(MultiService):
         """
         Open the store; while it can't be reached, try again.
         """
-        deadline = self._reactor.seconds() + self.settings.store_wait
+        deadline = self.reactor.seconds() + self.settings.store_wait
         delay = FIRST_STORE_WAIT
         while True:
             try:
                 return await store.open()
             except StoreError as error:
-                left = deadline - self._reactor.seconds()
+                left = deadline - self.reactor.seconds()
                 if not error.unreachable or left <= 0 or not self.running:
                     raise
                 log.announce("{why} Trying again for {left:.0f} s.", why=error, left=left)
             self._pause = Deferred()
-            self._pause.addTimeout(min(delay, left), self._reactor, onTimeoutCancel=lambda result, seconds: None)
+            self._pause.addTimeout(min(delay, left), self.reactor, onTimeoutCancel=lambda result, seconds: None)
             await self._pause
             delay = min(2 * delay, LAST_STORE_WAIT)
 
@@ -270,42 +204,11 @@ class JobServerService(MultiService):
     def _listen(self) -> None:
         if self.ports:
             return
-        try:
-            for port in self.settings.port:
-                self._open(port)
-        except BaseException:
-            for opened in self.ports:
-                opened.stopListening()
-            self.ports.clear()
-            raise
+        self.ports = open_ports(self.reactor, self.settings.port, self._factory, self.settings)
         for opened in self.ports:
-            opened.numberAccepts = ACCEPTED_AT_ONCE
-            log.notice("listening on {address}", address=_written(opened.getHost()))
+            log.notice("listening on {address}", address=written(opened.getHost()))
         if hasattr(select, "epoll"):
-            self._factory.room = ReadingRoom(self._reactor, self.job_server.flush)
-
-    def _open(self, port: str) -> None:
-        if port.isdigit():
-            for listener in listening_sockets(int(port), self.settings.listen, self.settings.backlog):
-                # The reactor takes a duplicate.
-                self.ports.append(self._reactor.adoptStreamPort(listener.fileno(), listener.family, self._factory))
-                listener.close()
-            return
-        outcome: list[IListeningPort | Failure] = []
-        listening = serverFromString(self._reactor, port).listen(self._factory)
-        listening.addBoth(outcome.append)
-        if not outcome:
-            listening.cancel()
-            raise CannotListenError(port, None, OSError(errno.EAGAIN, "the endpoint does not listen at once"))
-        if isinstance(outcome[0], Failure):
-            if outcome[0].check(OSError):
-                # A Unix socket's directory is not there, or not ours.
-                raise CannotListenError(port, None, outcome[0].value)
-            outcome[0].raiseException()
-        if isinstance(outcome[0], Port) and "backlog=" not in port:
-            # Twisted's default is 50.
-            outcome[0].socket.listen(self.settings.backlog)
-        self.ports.append(outcome[0])
+            self._factory.room = ReadingRoom(self.reactor, self.job_server.flush)
 
     def when_ready(self) -> Deferred[None]:
         """
@@ -374,7 +277,7 @@ class JobServerService(MultiService):
         self._drains.append(idle)
         self.job_server.drain(lambda: None if idle.called else idle.callback(None))
         try:
-            await idle.addTimeout(seconds, self._reactor)
+            await idle.addTimeout(seconds, self.reactor)
         except TimeoutError:
             log.warn(
                 "{count} jobs still run after {seconds:g} s: not waiting for them", count=self.job_server.running, seconds=seconds

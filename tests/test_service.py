@@ -21,7 +21,8 @@ from gearsvc import logs
 from gearsvc.config import Settings
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
-from gearsvc.service import JobServerService, ReactorClock, listening_sockets
+from gearsvc.listening import listening_sockets
+from gearsvc.service import JobServerService, ReactorClock
 from gearsvc.stores.memory import MemoryStore, Rows
 from gearsvc.testing import record
 from tests.core.case import Recorder

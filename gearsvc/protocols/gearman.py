@@ -68,6 +68,19 @@ _KEEPALIVE = (
 )
 
 
+def keep_alive(transport: Any, settings: Settings) -> None:
+    """
+    Let the system probe a TCP connection when it is idle, if C{--keepalive}
+    says so.
+    """
+    if settings.keepalive:
+        transport.setTcpKeepAlive(True)
+        for setting, name in _KEEPALIVE:
+            value = getattr(settings, setting)
+            if value > 0 and hasattr(socket, name):
+                transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 @implementer(IPeer, IPullProducer)
 class GearmanProtocol(Protocol):
     """
@@ -389,12 +402,7 @@ class GearmanFactory(Factory):
         transport = protocol.transport
         if protocol.descriptor >= 0 and transport.getHandle().family != socket.AF_UNIX:
             transport.setTcpNoDelay(True)
-            if self.settings.keepalive:
-                transport.setTcpKeepAlive(True)
-                for setting, name in _KEEPALIVE:
-                    value = getattr(self.settings, setting)
-                    if value > 0 and hasattr(socket, name):
-                        transport.getHandle().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            keep_alive(transport, self.settings)
         self._changed(protocol)
 
     def left(self, protocol: GearmanProtocol) -> None:
