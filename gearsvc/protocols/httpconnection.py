@@ -26,7 +26,7 @@ from gearsvc.core.packets import RESPONSE
 from gearsvc.core.wire import PacketDecoder
 from gearsvc.interfaces import IPeer
 from gearsvc.protocols.gearman import keep_alive
-from gearsvc.protocols.httprequest import SERVER, JobRequest, Refused, Submission, later, reason_phrase
+from gearsvc.protocols.httprequest import SERVER, JobRequest, Refused, Submission, later, phrase
 
 if TYPE_CHECKING:
     from gearsvc.protocols.http import HTTPFactory
@@ -425,7 +425,7 @@ class HTTPConnection(HTTPChannel):
         headers.setRawHeaders(b"Content-Type", [b"text/plain; charset=utf-8"])
         headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
         headers.setRawHeaders(b"Connection", [b"close"])
-        self.writeHeaders(b"HTTP/1.1", b"%d" % refused.code, reason_phrase(refused.code), headers)
+        self.writeHeaders(b"HTTP/1.1", b"%d" % refused.code, phrase(refused.code), headers)
         self.transport.write(body)
         self.loseConnection()
 

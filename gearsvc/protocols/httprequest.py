@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from twisted.web.http import RESPONSES, Request
+from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 
 from gearsvc import __version__
@@ -77,6 +78,13 @@ def later(reason: str) -> Refused:
     A refusal for the time being.
     """
     return Refused(503, reason, {"Retry-After": str(RETRY_AFTER)})
+
+
+def phrase(code: int) -> bytes:
+    """
+    What stands behind a status.
+    """
+    return HTTPStatus(code).phrase.encode()
 
 
 def read_head(method: bytes, target: bytes, headers: Headers) -> Submission:
@@ -283,7 +291,7 @@ class JobRequest(Request):
 
         @param start: where in C{body} it begins.
         """
-        self.setResponseCode(code)
+        self.setResponseCode(code, phrase(code))
         self._set_headers(command)
         if is_text:
             self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
@@ -351,11 +359,3 @@ class JobRequest(Request):
             self.write(piece)
         if self.is_complete and not self._unsent and not self.channel.congested:
             self.finish()
-
-
-def reason_phrase(code: int) -> bytes:
-    """
-    What stands behind a status.
-    """
-    phrase: bytes = RESPONSES[code]
-    return phrase

@@ -58,21 +58,41 @@ class Answer:
         return line[:-1]
 
 
-def parse_answer(data: bytes, method: str = "GET", ended: bool = False) -> tuple[Answer, bytes] | None:
+class Incomplete(Exception):
+    """
+    Of an answer not all has come.
+
+    @ivar needed: how many bytes there have to be before it is worth another look.
+    """
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+def parse_answer(data: bytes | bytearray, method: str = "GET", ended: bool = False) -> tuple[Answer, int]:
     """
     Take an answer from the beginning of what came.
 
     @param method: what was asked.
     @param ended: whether no more comes.
-    @return: the answer and the rest; C{None} if it is not complete.
+    @return: the answer, and where it ends.
+    @raise Incomplete: if it is not complete.
     @raise Malformed: if it is not HTTP, as strictly as can be.
     """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    if not end:
-        return None
-    status, *lines = head.decode("latin-1").split("\r\n")
+
+    def up_to(end: bytes, start: int) -> int:
+        found = data.find(end, start)
+        if found < 0:
+            raise Incomplete(len(data) + 1)
+        return found
+
+    at = up_to(b"\r\n\r\n", 0)
+    head = data[:at].decode("latin-1")
+    at += 4
+    status, *lines = head.split("\r\n")
     version, code, phrase = status.split(" ", 2)
-    if version not in ("HTTP/1.0", "HTTP/1.1") or len(code) != 3 or not phrase or "\n" in head.decode("latin-1").replace("\r\n", ""):
+    if version not in ("HTTP/1.0", "HTTP/1.1") or len(code) != 3 or not phrase.isprintable() or not phrase:
         raise Malformed(status)
     headers: dict[str, str] = {}
     for line in lines:
@@ -82,32 +102,30 @@ def parse_answer(data: bytes, method: str = "GET", ended: bool = False) -> tuple
         headers[name.lower()] = value
     chunks: list[bytes] = []
     if method == "HEAD" or code == "100":
-        body = b""
+        end = at
     elif "transfer-encoding" in headers:
         if headers["transfer-encoding"] != "chunked" or "content-length" in headers or version == "HTTP/1.0":
             raise Malformed(headers)
-        while True:
-            size, end, rest = rest.partition(b"\r\n")
-            if not end or len(rest) < int(size, 16) + 2:
-                return None
-            chunk, rest = rest[: int(size, 16)], rest[int(size, 16) :]
-            if rest[:2] != b"\r\n":
-                raise Malformed(rest[:2])
-            rest = rest[2:]
-            if not chunk:
-                break
-            chunks.append(chunk)
-        body = b"".join(chunks)
+        while not chunks or chunks[-1]:
+            start = up_to(b"\r\n", at) + 2
+            end = start + int(data[at : start - 2], 16)
+            if len(data) < end + 2:
+                raise Incomplete(end + 2)
+            if data[end : end + 2] != b"\r\n":
+                raise Malformed(data[end : end + 2])
+            chunks.append(bytes(data[start:end]))
+            at = end = end + 2
+        chunks.pop()
     elif "content-length" in headers:
-        length = int(headers["content-length"])
-        if len(rest) < length:
-            return None
-        body, rest = rest[:length], rest[length:]
+        end = at + int(headers["content-length"])
+        if len(data) < end:
+            raise Incomplete(end)
     else:
+        end = len(data)
         if not ended:
-            return None
-        body, rest = rest, b""
-    return Answer(version, int(code), phrase, headers, body, chunks), rest
+            raise Incomplete(end + 1)
+    body = b"".join(chunks) or bytes(data[at:end])
+    return Answer(version, int(code), phrase, headers, body, chunks), end
 
 
 class HTTPPeer(Protocol):
@@ -115,15 +133,13 @@ class HTTPPeer(Protocol):
     The other end of an HTTP connection.
 
     @ivar received: what has come and was not asked for yet.
-    @ivar total: how many bytes have come.
     @ivar lost: why the connection ended, or C{None}.
     """
 
     transport: Any
 
     def __init__(self) -> None:
-        self.received = b""
-        self.total = 0
+        self.received = bytearray()
         self.lost: Failure | None = None
         self._waiting: Deferred[None] | None = None
         self._methods: list[str] = []
@@ -133,7 +149,6 @@ class HTTPPeer(Protocol):
         Hear something.
         """
         self.received += data
-        self.total += len(data)
         self._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -153,7 +168,7 @@ class HTTPPeer(Protocol):
 
         assert self._waiting is None, "one at a time"
         self._waiting = Deferred()
-        await self._waiting.addTimeout(PATIENCE, reactor)  # type: ignore[arg-type]
+        await self._waiting.addTimeout(PATIENCE, reactor)
 
     def says(self, *lines: str) -> None:
         """
@@ -178,13 +193,16 @@ class HTTPPeer(Protocol):
         """
         method = self._methods.pop(0) if self._methods else "GET"
         while True:
-            found = parse_answer(self.received, method, self.lost is not None)
-            if found is not None:
-                answer, self.received = found
+            try:
+                answer, end = parse_answer(self.received, method, self.lost is not None)
+            except Incomplete as incomplete:
+                if self.lost is not None:
+                    raise HungUp(bytes(self.received)) from None
+                while len(self.received) < incomplete.needed and self.lost is None:
+                    await self._wait()
+            else:
+                del self.received[:end]
                 return answer
-            if self.lost is not None:
-                raise HungUp(self.received)
-            await self._wait()
 
     async def hears_bytes(self, end: bytes) -> bytes:
         """
@@ -192,10 +210,12 @@ class HTTPPeer(Protocol):
         """
         while end not in self.received:
             if self.lost is not None:
-                raise HungUp(self.received)
+                raise HungUp(bytes(self.received))
             await self._wait()
-        heard, _, self.received = self.received.partition(end)
-        return heard + end
+        stop = self.received.index(end) + len(end)
+        heard = bytes(self.received[:stop])
+        del self.received[:stop]
+        return heard
 
     async def ends(self) -> bytes:
         """
@@ -205,7 +225,8 @@ class HTTPPeer(Protocol):
         """
         while self.lost is None:
             await self._wait()
-        heard, self.received = self.received, b""
+        heard = bytes(self.received)
+        self.received.clear()
         return heard
 
     def hangs_up(self) -> None:
