@@ -320,7 +320,7 @@ class Recorder:
     def job_completed(self, job: Job, result: bytes) -> None:
         """See L{IJobObserver}."""
         assert job.worker is not None and job.state == State.RUNNING
-        self._write("job_completed", job.handle, result)
+        self._write("job_completed", job.handle, *filter(None, [result]))
 
     def job_failed(self, job: Job, reason: str, data: bytes) -> None:
         """See L{IJobObserver}."""

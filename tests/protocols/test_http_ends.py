@@ -143,6 +143,8 @@ class NoJobTests(HTTPCase):
         job, *_ = await self.grabs(worker)
         worker.says(f"WORK_COMPLETE {job}|result")
         self.assertEqual((await second.hears()).body, b"result")
+        # The removal comes a little later.
+        await self.until(lambda: bool(store.waiting))
         store.commits()
 
     async def test_draining(self) -> None:
