@@ -39,7 +39,13 @@ Up to how many bytes a workload is read with its row; a larger one is read when
 its turn has come.
 """
 
-_VALUES = ("priority", "data", "when_to_run", "handle", "unique_id", "function", "reducer", "attempts", "run_at", "submitted")
+_VALUES = (
+    *("priority", "data", "when_to_run"),
+    *("handle", "unique_id", "function", "reducer", "attempts", "run_at", "submitted"),
+)
+"""
+What else than its key is written of a job: gearmand's columns, and ours.
+"""
 
 _SINGLE_BYTES = ("SQL_ASCII", "LATIN", "ISO_8859_", "WIN", "KOI8")
 """
@@ -69,7 +75,6 @@ def text_check(encoding: str) -> Callable[[bytes, int], bool]:
 
     @param encoding: the database's, by PostgreSQL's name.
     """
-
     codec = _CODECS.get(encoding, "ascii")
 
     def is_characters(text: bytes, width: int) -> bool:
@@ -103,11 +108,12 @@ class Statements:
         key = f"convert_from(k, '{encoding}'), convert_from(f, '{encoding}')"
         # (The name of the encoding has a collation, and so has what is made with it: an index has another one.)
         found = ", ".join(
-            f"convert_from({value}, '{encoding}') COLLATE {collation}" for value, collation in zip("kf", table.collations)
+            f"convert_from({value}, '{encoding}') COLLATE {collation}"
+            for value, collation in zip("kf", table.collations)
         )
         self.prepare = (
-            f"PREPARE gearsvc_add (bytea[], bytea[], int[], bytea[], bigint[], bytea[], bytea[], bytea[], bytea[], int[],"
-            f" float8[]) AS INSERT INTO {name} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
+            f"PREPARE gearsvc_add (bytea[], bytea[], int[], bytea[], bigint[], bytea[], bytea[], bytea[], bytea[],"
+            f" int[], float8[]) AS INSERT INTO {name} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
             f" least(r, {LAST_TIME})::int, h, u, t, c, a, CASE WHEN r > {LAST_TIME} THEN r END, s"
             " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS job (k, f, p, d, r, h, u, t, c, a, s)"
             f" ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changes}; "
@@ -117,7 +123,8 @@ class Statements:
         self.count = f"SELECT count(*) FROM {name}"
         self.select = (
             f"DECLARE jobs NO SCROLL CURSOR FOR SELECT convert_to(unique_key, '{encoding}'),"
-            f" convert_to(function_name, '{encoding}'), function, CASE WHEN priority IN (0, 2) THEN priority ELSE 1 END,"
+            f" convert_to(function_name, '{encoding}'), function,"
+            " CASE WHEN priority IN (0, 2) THEN priority ELSE 1 END,"
             " coalesce(run_at, when_to_run, 0), coalesce(handle, ''), unique_id, reducer, coalesce(attempts, 0),"
             " coalesce(submitted, 0), coalesce(octet_length(data), 0),"
             f" CASE WHEN octet_length(data) <= {SMALL_WORKLOAD} THEN data END, ctid::text FROM {name} ORDER BY position"
@@ -158,7 +165,9 @@ class Statements:
         workloads = list(map(_workload, records))
         size = sum(map(len, workloads))
         if size > LARGEST_BATCH:
-            raise StoreError(f"A workload of {size} bytes is too large for PostgreSQL, which takes {LARGEST_BATCH} at most.")
+            raise StoreError(
+                f"A workload of {size} bytes is too large for PostgreSQL, which takes {LARGEST_BATCH} at most."
+            )
         uniques = [None if key == record.unique else record.unique for key, record in zip(keys, records)]
         return _arguments(
             _bytes(keys),
@@ -229,7 +238,8 @@ class Statements:
             share them.
         """
         records: list[JobRecord] = []
-        for key, name, function, priority, run_at, handle, unique, reducer, attempts, submitted, size, data, place in rows:
+        for row in rows:
+            key, name, function, priority, run_at, handle, unique, reducer, attempts, submitted, size, data, place = row
             key = bytes(key)
             name = bytes(name)
             if function is None:
