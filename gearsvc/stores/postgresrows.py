@@ -12,7 +12,7 @@ digits, so that nothing in it can be mistaken for a part of the statement.
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
@@ -139,13 +139,13 @@ class Statements:
 
         @raise StoreError: if it is too large.
         """
-        calls: list[bytes] = []
+        parts: list[bytes] = []
         if removed:
             functions = [self._columns_of(function)[0] for function in map(_function, removed)]
-            calls.append(b"EXECUTE gearsvc_remove (%b)" % _arguments(_bytes(self._keys(removed)), _bytes(functions)))
+            parts += (b"EXECUTE gearsvc_remove (", *_bytes(self._keys(removed)), b", ", *_bytes(functions), b"); ")
         if added:
-            calls.append(b"EXECUTE gearsvc_add (%b)" % self._add(added))
-        return b"; ".join(calls)
+            parts += (b"EXECUTE gearsvc_add (", *self._add(added), b")")
+        return b"".join(parts)
 
     def trial(self) -> bytes:
         """
@@ -154,14 +154,15 @@ class Statements:
         job = JobRecord(b"", b"", MADE_KEY, 1, b"")
         return b"BEGIN; %b; %b; ROLLBACK" % (self.batch([job], []), self.batch([], [job]))
 
-    def _add(self, records: Sequence[JobRecord]) -> bytes:
+    def _add(self, records: Sequence[JobRecord]) -> Iterator[bytes]:
         keys = self._keys(records)
         columns = [self._columns_of(function) for function in map(_function, records)]
         names = [name for name, _ in columns]
         if len(set(zip(keys, names))) < len(keys):
             # No row can be written twice by one statement: the last one counts.
             last = {key: record for key, record in zip(zip(keys, names), records)}
-            return self._add(list(last.values()))
+            yield from self._add(list(last.values()))
+            return
         workloads = list(map(_workload, records))
         size = sum(map(len, workloads))
         if size > LARGEST_BATCH:
@@ -169,19 +170,18 @@ class Statements:
                 f"A workload of {size} bytes is too large for PostgreSQL, which takes {LARGEST_BATCH} at most."
             )
         uniques = [None if key == record.unique else record.unique for key, record in zip(keys, records)]
-        return _arguments(
-            _bytes(keys),
-            _bytes(names),
-            _numbers(map(_priority, records)),
-            _bytes(workloads),
-            _numbers(map(_run_at, records)),
-            _bytes(map(_handle, records)),
-            _bytes_or_null(uniques),
-            _bytes_or_null([true for _, true in columns]),
-            _bytes_or_null(list(map(_reducer, records))),
-            _numbers(map(_attempts, records)),
-            b"'{%b}'" % ",".join(map(repr, map(_submitted, records))).encode(),
-        )
+        yield from _bytes(keys)
+        yield b", "
+        yield from _bytes(names)
+        yield _numbers(map(_priority, records))
+        yield from _bytes(workloads)
+        yield _numbers(map(_run_at, records))
+        yield from _bytes(map(_handle, records))
+        for values in (uniques, [true for _, true in columns], list(map(_reducer, records))):
+            yield b", "
+            yield _bytes_or_null(values)
+        yield _numbers(map(_attempts, records))
+        yield b"'{%b}'" % ",".join(map(repr, map(_submitted, records))).encode()
 
     def _keys(self, records: Sequence[JobRecord]) -> list[bytes]:
         keys = list(map(row_key, records))
@@ -275,13 +275,12 @@ def _digest(value: bytes) -> bytes:
     return blake2b(value, digest_size=16).hexdigest().encode()
 
 
-def _arguments(*arrays: bytes) -> bytes:
-    return b", ".join(arrays)
-
-
-def _bytes(values: Iterable[bytes]) -> bytes:
+def _bytes(values: Iterable[bytes]) -> tuple[bytes, bytes, bytes]:
+    """
+    An array, in parts: what is large is not copied more often than it has to be.
+    """
     # (In an array's text a backslash stands for itself when there are two.)
-    return b"'{\\\\x%b}'" % b",\\\\x".join(map(hexlify, values))
+    return b"'{\\\\x", b",\\\\x".join(map(hexlify, values)), b"}'"
 
 
 def _bytes_or_null(values: Sequence[bytes | None]) -> bytes:
@@ -296,4 +295,7 @@ def _is_not_none(value: object) -> bool:
 
 
 def _numbers(values: Iterable[int]) -> bytes:
-    return b"'{%b}'" % ",".join(map(int.__repr__, values)).encode()
+    """
+    An array between two others.
+    """
+    return b", '{%b}', " % ",".join(map(int.__repr__, values)).encode()
