@@ -90,7 +90,7 @@ class _File:
         self._log: int | None = None
         before = self.size
         try:
-            # Its begin is mapped into memory, and may have holes: on a full disk, to write there would end the process
+            # Its begin is mapped into memory.  Where that has holes, to write there on a full disk would end the process
             # (SIGBUS).
             _reserve(self._descriptor, 0, before or _begin_of_new(parameters))
             self.database = AbstractDatabase(path, parameters, tree)
@@ -309,9 +309,9 @@ class Database:
         """
         old = self._opened()
         path = f"{self.path}.new{os.path.splitext(self.path)[1]}"
-        with suppress(FileNotFoundError):
-            os.unlink(path)
         try:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             new = _File(path, f"{self._parameters}#bnum={max(262139, 2 * count)}", self._tree, create=True)
         except (TokyoCabinetError, OSError) as error:
             log.warn("{why} It is used as it is.", why=self._explain(error))
