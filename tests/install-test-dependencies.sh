@@ -31,6 +31,7 @@ have redis-server || missing="$missing redis-server"
 have mariadbd || have mysqld || missing="$missing mariadb-server"
 have memcached || missing="$missing memcached"
 ldconfig -p | grep -q libtokyocabinet || missing="$missing libtokyocabinet9"
+have mkfs.ext2 || missing="$missing e2fsprogs"
 have systemd-analyze || missing="$missing systemd"
 
 if [ -n "$missing" ]; then

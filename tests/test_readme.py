@@ -145,6 +145,13 @@ class CommandTests(unittest.TestCase):
         self.play("docs/moving-from-gearmand.md")
 
 
+    def test_moving_jobs(self) -> None:
+        """
+        Stored jobs are shown and moved as the page shows it.
+        """
+        self.play("docs/moving-jobs.md")
+
+
 class SystemdTests(unittest.TestCase):
     """
     contrib/gearsvc.service.

@@ -46,7 +46,11 @@ class PostgresMaker:
         shown="as for psql, as is all that it leaves out",
     )
     table = Option(
-        "libpq-table", "The table, as in an SQL statement. It is made if it is not there.", table_name, "queue", metavar="NAME"
+        "libpq-table",
+        "The table, as in an SQL statement. It is made if it is not there.",
+        table_name,
+        "queue",
+        metavar="NAME",
     )
     options = (conninfo, table)
 

@@ -184,8 +184,9 @@ class MySQLStore:
         pool, self._pool = self._pool, None
         if pool is None:
             return succeed(None)
-        if self._checks is not None:
-            self._checks.stop()
+        checks, self._checks = self._checks, None
+        if checks is not None and checks.running:
+            checks.stop()
         return ensureDeferred(pool.end())
 
     def _run(self, function: Callable[..., Result], *arguments: Any) -> Deferred[Result]:

@@ -32,7 +32,7 @@ The largest packet: it fits into a socket's buffer, and so is written at once.
 
 READ_BYTES = 65_536
 
-_OK, _ERROR = 0x00, 0xFF
+_OK, _ERROR = b"\x00", b"\xff"
 
 # How many bytes a length-encoded integer takes that begins with one of these.
 _WIDE_INTEGERS = {0xFC: 3, 0xFD: 4, 0xFE: 9}
@@ -67,10 +67,9 @@ class Answers:
 
     @staticmethod
     def _has_more(packet: bytes) -> bool:
-        kind = packet[0] if packet else None
-        if kind == _ERROR:
+        if packet[:1] == _ERROR:
             raise_mysql_exception(packet)
-        if kind != _OK:
+        if packet[:1] != _OK:
             raise InternalError("it gives an answer that makes no sense")
         # Two numbers come before the flags: rows, and the last AUTO_INCREMENT.
         start = 1

@@ -223,13 +223,6 @@ class Connection(PyMySQLConnection):  # type: ignore[misc]
         """
         return self._result is not None and bool(self._result.unbuffered_active)
 
-    @property
-    def number(self) -> int:
-        """
-        What the server calls this session.
-        """
-        return int(self.thread_id())
-
     def wait(self, seconds: float) -> None:
         """
         From now on, give up on an answer after so many seconds.
@@ -331,10 +324,13 @@ def _session() -> str:
     """
     return (
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
+        # PyMySQL does not see what the server's init_connect does.
+        " autocommit = 1, completion_type = 0, unique_checks = 1, sql_safe_updates = 0,"
         f" wait_timeout = {LOST_SECONDS}, net_write_timeout = {PREPARE_SECONDS:.0f},"
-        f" lock_wait_timeout = {LOCK_WAIT_SECONDS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+        f" lock_wait_timeout = {LOCK_WAIT_SECONDS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS},"
         # A limit of the server's is for other people's statements: a replay takes
         # its time.  (These comments are read by MariaDB alone, and by MySQL alone.)
+        " sql_select_limit = 18446744073709551615, sql_big_selects = 1"
         " /*M!100101 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */"
     )
 

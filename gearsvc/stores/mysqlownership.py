@@ -87,8 +87,9 @@ class Ownership:
                 raise in_use(self._store, self._owner(connection))
         number = own_number()
         mine = ", ".join(f"GET_LOCK('{name}', 0)" for bit, name in enumerate(self._bits) if number >> bit & 1)
-        connection.rows(f"SELECT {mine}")
-        self._session = connection.number
+        # (The number of the session that the server greeted with may be a proxy's.)
+        [[*_, session]] = connection.rows(f"SELECT {mine}, IS_USED_LOCK('{self._name}')")
+        self._session = int(session)
         self._since = time.monotonic()
 
     def _get(self, connection: Connection, seconds: float) -> bool:

@@ -107,7 +107,9 @@ class PostgresStore:
         table = self._table
         [[standby]] = await session.query("SELECT pg_is_in_recovery()")
         if standby:
-            raise StoreError(f"The {session.place} is a standby server's, which can only be read; name the primary server.")
+            raise StoreError(
+                f"The {session.place} is a standby server's, which can only be read; name the primary server."
+            )
         await table.find(session)
         store = f"The table {table.title} of the {session.place}"
         await self._ownership.take(session, f"{table.schema}\0{table.title}", store)
@@ -132,7 +134,8 @@ class PostgresStore:
         What a crash can lose, by the settings that there are.
         """
         [[synchronous, delay, flushing]] = await session.query(
-            "SELECT current_setting('synchronous_commit'), current_setting('wal_writer_delay'), current_setting('fsync')"
+            "SELECT current_setting('synchronous_commit'), current_setting('wal_writer_delay'),"
+            " current_setting('fsync')"
         )
         if not self._table.persistent:
             return (
@@ -147,7 +150,9 @@ class PostgresStore:
         else:
             machine = " and of its machine" if flushing == "on" else ""
             kept = f"what was acknowledged survives a crash of the server, of PostgreSQL{machine}"
-        return kept + ("" if flushing == "on" else "; a crash of its machine can lose the whole database (fsync is off)")
+        return kept + (
+            "" if flushing == "on" else "; a crash of its machine can lose the whole database (fsync is off)"
+        )
 
     # Replaying.
 

@@ -56,8 +56,8 @@ An SQLSTATE.
 Row = tuple[Any, ...]
 
 _LASTING = re.compile(
-    r"does not exist|authentication|password|pg_hba|certificate|support SSL|invalid|unrecognized|permission denied|must match"
-    r"|not permitted|not currently accepting",
+    r"does not exist|authentication|password|pg_hba|certificate|support SSL|invalid|unrecognized|permission denied"
+    r"|must match|not permitted|not currently accepting",
     re.IGNORECASE,
 )
 """
@@ -67,10 +67,10 @@ change.  (It may say so in another language: we wait then, and the user sees it.
 
 _HINTS = {
     "25006": "name the server that can be written, or let this user write",
-    "26000": "something between here and the server shares its sessions; it has to keep them (PgBouncer: pool_mode = session)",
+    "26000": "what is between here and the server shares sessions; let it keep them (PgBouncer: pool_mode = session)",
     "42501": "grant this user SELECT, INSERT, UPDATE and DELETE on the table",
     "42703": "somebody has changed the table; start this server again, and it is brought up to date",
-    "42P01": "somebody has dropped or renamed the table; put it back, or start this server again to begin with a new one",
+    "42P01": "somebody has dropped or renamed the table; put it back, or start this server again to have a new one",
     "42P10": "somebody has changed the table; start this server again, and it is brought up to date",
     "53100": "make room on its disk",
 }
@@ -253,7 +253,9 @@ class Session:
         await self._set_up()
 
     def _unreachable(self, error: Exception) -> StoreError:
-        text = f"no answer within {COMMIT_SECONDS:g} seconds" if isinstance(error, TimeoutError) else _one_line(str(error))
+        text = (
+            f"no answer within {COMMIT_SECONDS:g} seconds" if isinstance(error, TimeoutError) else _one_line(str(error))
+        )
         reason = StoreError(f"The {self.place} can't be used: {text}.")
         # (What stands in quotes is a name.)
         lasting = isinstance(error, psycopg2.Error) and _LASTING.search(re.sub(r'"[^"]*"', "", text))
@@ -274,7 +276,9 @@ class Session:
             [text for item in _SETTINGS.items() for text in item],
         )
 
-    async def query(self, statements: str | bytes, values: Sequence[object] | None = None, seconds: float = 0.0) -> list[Row]:
+    async def query(
+        self, statements: str | bytes, values: Sequence[object] | None = None, seconds: float = 0.0
+    ) -> list[Row]:
         """
         Ask for something.  Several statements are one transaction.
 
@@ -409,7 +413,13 @@ def _addresses(conninfo: str) -> dict[str, str]:
     """
     found = parse_dsn(conninfo)
     names = found.get("host") or os.environ.get("PGHOST") or ""
-    if not names or "service" in found or "hostaddr" in found or "PGHOSTADDR" in os.environ or "PGSERVICE" in os.environ:
+    if (
+        not names
+        or "service" in found
+        or "hostaddr" in found
+        or "PGHOSTADDR" in os.environ
+        or "PGSERVICE" in os.environ
+    ):
         return {}
     hosts = names.split(",")
     if all(_needs_no_lookup(host) for host in hosts):

@@ -96,5 +96,7 @@ class Ownership:
         """
         Know a session again, when it is the former one.
         """
-        found = await session.query("SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+        found = await session.query(
+            "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        )
         self._former = found[0] if found else None

@@ -12,7 +12,7 @@ digits, so that nothing in it can be mistaken for a part of the statement.
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
@@ -39,7 +39,13 @@ Up to how many bytes a workload is read with its row; a larger one is read when
 its turn has come.
 """
 
-_VALUES = ("priority", "data", "when_to_run", "handle", "unique_id", "function", "reducer", "attempts", "run_at", "submitted")
+_VALUES = (
+    *("priority", "data", "when_to_run"),
+    *("handle", "unique_id", "function", "reducer", "attempts", "run_at", "submitted"),
+)
+"""
+What else than its key is written of a job: gearmand's columns, and ours.
+"""
 
 _SINGLE_BYTES = ("SQL_ASCII", "LATIN", "ISO_8859_", "WIN", "KOI8")
 """
@@ -69,7 +75,6 @@ def text_check(encoding: str) -> Callable[[bytes, int], bool]:
 
     @param encoding: the database's, by PostgreSQL's name.
     """
-
     codec = _CODECS.get(encoding, "ascii")
 
     def is_characters(text: bytes, width: int) -> bool:
@@ -103,11 +108,12 @@ class Statements:
         key = f"convert_from(k, '{encoding}'), convert_from(f, '{encoding}')"
         # (The name of the encoding has a collation, and so has what is made with it: an index has another one.)
         found = ", ".join(
-            f"convert_from({value}, '{encoding}') COLLATE {collation}" for value, collation in zip("kf", table.collations)
+            f"convert_from({value}, '{encoding}') COLLATE {collation}"
+            for value, collation in zip("kf", table.collations)
         )
         self.prepare = (
-            f"PREPARE gearsvc_add (bytea[], bytea[], int[], bytea[], bigint[], bytea[], bytea[], bytea[], bytea[], int[],"
-            f" float8[]) AS INSERT INTO {name} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
+            f"PREPARE gearsvc_add (bytea[], bytea[], int[], bytea[], bigint[], bytea[], bytea[], bytea[], bytea[],"
+            f" int[], float8[]) AS INSERT INTO {name} ({', '.join(KEY + _VALUES)}) SELECT {key}, p, d,"
             f" least(r, {LAST_TIME})::int, h, u, t, c, a, CASE WHEN r > {LAST_TIME} THEN r END, s"
             " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS job (k, f, p, d, r, h, u, t, c, a, s)"
             f" ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {changes}; "
@@ -117,7 +123,8 @@ class Statements:
         self.count = f"SELECT count(*) FROM {name}"
         self.select = (
             f"DECLARE jobs NO SCROLL CURSOR FOR SELECT convert_to(unique_key, '{encoding}'),"
-            f" convert_to(function_name, '{encoding}'), function, CASE WHEN priority IN (0, 2) THEN priority ELSE 1 END,"
+            f" convert_to(function_name, '{encoding}'), function,"
+            " CASE WHEN priority IN (0, 2) THEN priority ELSE 1 END,"
             " coalesce(run_at, when_to_run, 0), coalesce(handle, ''), unique_id, reducer, coalesce(attempts, 0),"
             " coalesce(submitted, 0), coalesce(octet_length(data), 0),"
             f" CASE WHEN octet_length(data) <= {SMALL_WORKLOAD} THEN data END, ctid::text FROM {name} ORDER BY position"
@@ -132,13 +139,13 @@ class Statements:
 
         @raise StoreError: if it is too large.
         """
-        calls: list[bytes] = []
+        parts: list[bytes] = []
         if removed:
             functions = [self._columns_of(function)[0] for function in map(_function, removed)]
-            calls.append(b"EXECUTE gearsvc_remove (%b)" % _arguments(_bytes(self._keys(removed)), _bytes(functions)))
+            parts += (b"EXECUTE gearsvc_remove (", *_bytes(self._keys(removed)), b", ", *_bytes(functions), b"); ")
         if added:
-            calls.append(b"EXECUTE gearsvc_add (%b)" % self._add(added))
-        return b"; ".join(calls)
+            parts += (b"EXECUTE gearsvc_add (", *self._add(added), b")")
+        return b"".join(parts)
 
     def trial(self) -> bytes:
         """
@@ -147,32 +154,34 @@ class Statements:
         job = JobRecord(b"", b"", MADE_KEY, 1, b"")
         return b"BEGIN; %b; %b; ROLLBACK" % (self.batch([job], []), self.batch([], [job]))
 
-    def _add(self, records: Sequence[JobRecord]) -> bytes:
+    def _add(self, records: Sequence[JobRecord]) -> Iterator[bytes]:
         keys = self._keys(records)
         columns = [self._columns_of(function) for function in map(_function, records)]
         names = [name for name, _ in columns]
         if len(set(zip(keys, names))) < len(keys):
             # No row can be written twice by one statement: the last one counts.
             last = {key: record for key, record in zip(zip(keys, names), records)}
-            return self._add(list(last.values()))
+            yield from self._add(list(last.values()))
+            return
         workloads = list(map(_workload, records))
         size = sum(map(len, workloads))
         if size > LARGEST_BATCH:
-            raise StoreError(f"A workload of {size} bytes is too large for PostgreSQL, which takes {LARGEST_BATCH} at most.")
+            raise StoreError(
+                f"A workload of {size} bytes is too large for PostgreSQL, which takes {LARGEST_BATCH} at most."
+            )
         uniques = [None if key == record.unique else record.unique for key, record in zip(keys, records)]
-        return _arguments(
-            _bytes(keys),
-            _bytes(names),
-            _numbers(map(_priority, records)),
-            _bytes(workloads),
-            _numbers(map(_run_at, records)),
-            _bytes(map(_handle, records)),
-            _bytes_or_null(uniques),
-            _bytes_or_null([true for _, true in columns]),
-            _bytes_or_null(list(map(_reducer, records))),
-            _numbers(map(_attempts, records)),
-            b"'{%b}'" % ",".join(map(repr, map(_submitted, records))).encode(),
-        )
+        yield from _bytes(keys)
+        yield b", "
+        yield from _bytes(names)
+        yield _numbers(map(_priority, records))
+        yield from _bytes(workloads)
+        yield _numbers(map(_run_at, records))
+        yield from _bytes(map(_handle, records))
+        for values in (uniques, [true for _, true in columns], list(map(_reducer, records))):
+            yield b", "
+            yield _bytes_or_null(values)
+        yield _numbers(map(_attempts, records))
+        yield b"'{%b}'" % ",".join(map(repr, map(_submitted, records))).encode()
 
     def _keys(self, records: Sequence[JobRecord]) -> list[bytes]:
         keys = list(map(row_key, records))
@@ -229,7 +238,8 @@ class Statements:
             share them.
         """
         records: list[JobRecord] = []
-        for key, name, function, priority, run_at, handle, unique, reducer, attempts, submitted, size, data, place in rows:
+        for row in rows:
+            key, name, function, priority, run_at, handle, unique, reducer, attempts, submitted, size, data, place = row
             key = bytes(key)
             name = bytes(name)
             if function is None:
@@ -265,13 +275,12 @@ def _digest(value: bytes) -> bytes:
     return blake2b(value, digest_size=16).hexdigest().encode()
 
 
-def _arguments(*arrays: bytes) -> bytes:
-    return b", ".join(arrays)
-
-
-def _bytes(values: Iterable[bytes]) -> bytes:
+def _bytes(values: Iterable[bytes]) -> tuple[bytes, bytes, bytes]:
+    """
+    An array, in parts: what is large is not copied more often than it has to be.
+    """
     # (In an array's text a backslash stands for itself when there are two.)
-    return b"'{\\\\x%b}'" % b",\\\\x".join(map(hexlify, values))
+    return b"'{\\\\x", b",\\\\x".join(map(hexlify, values)), b"}'"
 
 
 def _bytes_or_null(values: Sequence[bytes | None]) -> bytes:
@@ -286,4 +295,7 @@ def _is_not_none(value: object) -> bool:
 
 
 def _numbers(values: Iterable[int]) -> bytes:
-    return b"'{%b}'" % ",".join(map(int.__repr__, values)).encode()
+    """
+    An array between two others.
+    """
+    return b", '{%b}', " % ",".join(map(int.__repr__, values)).encode()

@@ -75,7 +75,13 @@ _REQUIRED = ("unique_key", "function_name", "priority", "data")
 What every gearmand's table has.
 """
 
-_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table", "S": "a sequence"}
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "p": "a partitioned table",
+    "S": "a sequence",
+}
 
 _IDENTIFIER = '(?:"((?:[^"]|"")+)"|([A-Za-z_\x80-\U0010ffff][A-Za-z_0-9$\x80-\U0010ffff]*))'
 _NAME = re.compile(rf"(?:{_IDENTIFIER}\.)?{_IDENTIFIER}")
@@ -175,7 +181,9 @@ class QueueTable:
             " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
             [name],
         )
-        self.identity, self.schema, self._kind, persistence, self._hidden = rows[0] if rows else (0, schema, "", "p", False)
+        self.identity, self.schema, self._kind, persistence, self._hidden = (
+            rows[0] if rows else (0, schema, "", "p", False)
+        )
         self.persistent = persistence == "p"
 
     async def bring_up_to_date(self, session: Session) -> None:
@@ -253,8 +261,8 @@ class QueueTable:
     async def _columns(self, session: Session) -> dict[str, _Column]:
         found = await session.query(
             "SELECT a.attname, t.typname, a.atttypmod - 4, a.attidentity <> '' OR a.atthasdef, n.nspname, l.collname"
-            " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_collation l ON l.oid = a.attcollation"
-            " LEFT JOIN pg_namespace n ON n.oid = l.collnamespace"
+            " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+            " LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = l.collnamespace"
             " WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
             [self.identity],
         )

@@ -60,7 +60,7 @@ for i = first, #ARGV, 3 do
   local key, priority = ARGV[i], ARGV[i + 2]
   local old = stored and stored[i]
   if old and redis.call('EXISTS', key) == 1 then
-    priority = string.gsub(priority, '^(%d) %d+', '%1 ' .. (string.match(old, '^%d+ (%d+) ') or '0'), 1)
+    priority = string.gsub(priority, '^(%d) %d+', '%1 ' .. (string.match(old, '^%d (%d+) ') or '0'), 1)
     if old == '' then redis.call('DEL', key) end
   end
   redis.call('HMSET', key, 'data', ARGV[i + 1], 'priority', priority)

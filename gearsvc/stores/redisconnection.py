@@ -2,7 +2,8 @@
 A connection to Redis, and what its errors mean.
 
 It is txredisapi's protocol, without its factory: that one connects again by itself, and what is asked meanwhile waits for
-ever.  Here a connection that ends has ended, and what was asked fails.
+ever.  Here a connection that ends has ended, and what was asked fails.  And it is without its parser, for which there is
+L{gearsvc.stores.redisanswers}.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,7 @@ from txredisapi import ConnectionError as LostConnection
 from txredisapi import BaseRedisProtocol, ResponseError
 
 from gearsvc.interfaces import StoreError
+from gearsvc.stores.redisanswers import Answers, NoRedis
 
 CONNECT_SECONDS = 10.0
 """
@@ -89,9 +92,6 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
     """
     One connection, until it ends.
 
-    txredisapi finds the pieces of an answer in a Python loop, and tries each for a number and for UTF-8.  What comes often
-    goes around that: the one answer to a batch, which is always the same.
-
     @ivar usable: whether it has not ended.
     """
 
@@ -109,8 +109,9 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         self._socket: socket.socket | None = None
         # Since when an answer is due, or when some of one last came.
         self._since = 0.0
-        # Whether no part of an answer waits for its rest.
-        self._whole = True
+        self._answers = Answers()
+        # What is asked in one go: when it is answered, how many answers there are to be, and those that have come.
+        self._many: deque[tuple[Deferred[Any], int, list[object]]] = deque()
 
     # txredisapi's side
 
@@ -142,26 +143,29 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         """
         Take what has come.
         """
-        if data == _STORED and self._whole and len(self.replyQueue.waiting) == 1:
-            self.replyQueue.put(STORED)
+        queue = self.replyQueue
+        if data == _STORED and self._answers.whole and len(queue.waiting) == 1 and not self._many:
+            queue.put(STORED)
             return
-        self._whole = False
         self._since = time.monotonic()
         try:
-            super().dataReceived(data, unpause)
-        except UnicodeDecodeError:
-            self._abort("what answers there is no Redis")
-        if not self.replyQueue.waiting:
-            self._whole = True
-
-    def lineReceived(self, line: str) -> None:
-        """
-        Take a line of an answer.
-        """
-        if line[:1] not in ("+", "-", ":", "$", "*"):
+            answers = self._answers.feed(data)
+        except NoRedis:
             self._abort("what answers there is no Redis")
             return
-        super().lineReceived(line)
+        at = 0
+        while at < len(answers):
+            if self._many and queue.waiting[0] is self._many[0][0]:
+                _, count, found = self._many[0]
+                to = at + count - len(found)
+                found += answers[at:to]
+                at = to
+                if len(found) == count:
+                    self._many.popleft()
+                    queue.put(found)
+            else:
+                queue.put(answers[at])
+                at += 1
 
     # The store's side
 
@@ -222,7 +226,21 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             self.transport.write(request[sent:])
         return answer
 
-    def _checked(self, answer: object) -> object:
+    def ask_many(self, requests: Sequence[bytes]) -> Deferred[list[Any]]:
+        """
+        Ask for several things in one go.
+
+        @param requests: at least one, each as Redis takes it.
+        @return: fires with the answers, which may be exceptions that L{explain} tells the meaning of; fails with
+            L{StoreError} if the connection ends before.
+        """
+        answer: Deferred[list[Any]] = self.send(b"".join(requests))
+        if self.usable:
+            self._many.append((answer, len(requests), []))
+        answer.addCallback(self._checked)
+        return answer
+
+    def _checked(self, answer: Any) -> Any:
         if isinstance(answer, Exception):
             raise self.explain(answer)
         return answer

@@ -4,11 +4,12 @@ How a job is kept in Redis: gearmand's layout, and where in it stands what gearm
 A job's key is C{PREFIX-FUNCTION-UNIQUE}, and its value a hash of two fields::
 
     data        the workload
-    priority    1 1700000000000123 0 2 1700000000000000 10,-1,-1,-1 H:myhost:7
+    priority    1 1700000000000123 20 0 2 1700000000000000 10,-1,-1,-1 H:myhost:7
 
 gearmand reads the number at the begin of C{priority}, and stops at the blank.  Behind it follow the job's place in the
-order, its time to run (Unix seconds, 0 is at once), its attempts, the time of its submission in microseconds, and, after
-their lengths (-1 is none), the handle; the function, the unique id, if the key does not tell them; and the reducer.
+order, the size of the workload, its time to run (Unix seconds, 0 is at once), its attempts, the time of its submission in
+microseconds, and, after their lengths (-1 is none), the handle; the function, the unique id, if the key does not tell them;
+and the reducer.
 
 It stands there because there is no other place: a gearmand that is released (1.1.16 to 2.0.0) takes the first four things
 that HGETALL answers for C{data} and C{priority} with their values, and with a third field does not start.  So it can take
@@ -46,9 +47,11 @@ _KNOWN_FUNCTIONS = 10_000
 Of how many functions the begin of a key is remembered.
 """
 
-_PRIORITY = b"%d %d %d %d %d %d,%d,%d,%d "
+_PRIORITY = b"%d %d %d %d %d %d %d,%d,%d,%d "
 
-_OURS = re.compile(rb"([0-9]) ([0-9]+) (-?[0-9]+) ([0-9]+) (-?[0-9]+) ([0-9]+),(-1|[0-9]+),(-1|[0-9]+),(-1|[0-9]+) ").match
+_PLACE = re.compile(rb"[0-9] ([0-9]{1,18}) ([0-9]{1,18}) ").match
+
+_OURS = re.compile(rb"([0-9]) [0-9]+ [0-9]+ (-?[0-9]+) ([0-9]+) (-?[0-9]+) ([0-9]+),(-1|[0-9]+),(-1|[0-9]+),(-1|[0-9]+) ").match
 
 _NUMBER = re.compile(rb"\s*([+-]?[0-9]{1,9})").match
 
@@ -112,6 +115,7 @@ class Layout:
         head = _PRIORITY % (
             record.priority,
             place,
+            len(record.workload),
             record.run_at,
             record.attempts,
             round(record.submitted * 1_000_000),
@@ -153,22 +157,38 @@ class Layout:
         """
         match = _OURS(priority)
         if match is not None:
-            number, _, run_at, attempts, submitted, *lengths = map(int, match.groups())
-            parts: list[bytes | None] = []
+            number, run_at, attempts, submitted, of_handle, of_function, of_unique, of_reducer = map(int, match.groups())
             at = match.end()
-            for length in lengths:
-                parts.append(priority[at : at + length] if length >= 0 else None)
-                at += max(0, length)
+            handle = priority[at : at + of_handle]
+            at += of_handle
+            named = told = reducer = None
+            if of_function >= 0:
+                named = priority[at : at + of_function]
+                at += of_function
+            if of_unique >= 0:
+                told = priority[at : at + of_unique]
+                at += of_unique
+            if of_reducer >= 0:
+                reducer = priority[at : at + of_reducer]
+                at += of_reducer
             if at == len(priority):
-                handle, named, told, reducer = parts
                 if named is None or told is None:
-                    in_key = self._split(key)
-                    named = in_key[0] if named is None else named
-                    told = in_key[1] if told is None else told
-                assert handle is not None
-                return self._found(
-                    JobRecord(handle, named, told, number, data, run_at, reducer, attempts, submitted / 1_000_000), key
-                )
+                    # (Where the key tells one of them, we have made it.)
+                    in_key, _, rest = key[len(self.prefix) + 1 :].partition(b"-")
+                    record = JobRecord(
+                        handle,
+                        in_key if named is None else named,
+                        rest if told is None else told,
+                        number,
+                        data,
+                        run_at,
+                        reducer,
+                        attempts,
+                        submitted / 1_000_000,
+                    )
+                    return record if handle or told is None else self._found(record, key)
+                record = JobRecord(handle, named, told, number, data, run_at, reducer, attempts, submitted / 1_000_000)
+                return self._found(record, key)
         leading = _NUMBER(priority)
         if function is None or unique is None:
             function, unique = self._split(key)
@@ -202,6 +222,14 @@ class Layout:
         function, _, unique = rest.partition(b"-")
         # Some of its versions store a C string with its end.
         return function, unique.rstrip(b"\0")
+
+
+def place_of(priority: object) -> tuple[int, int] | None:
+    """
+    The place of a job in the order, and the size of its workload, by the field C{priority}; C{None} if it is not ours.
+    """
+    match = _PLACE(priority) if isinstance(priority, bytes) else None
+    return (int(match[1]), int(match[2])) if match is not None else None
 
 
 def _made(handle: bytes) -> bytes:

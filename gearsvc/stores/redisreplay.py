@@ -1,8 +1,8 @@
 """
 Reading a queue from Redis.
 
-Redis does not keep keys in any order.  So they are listed first, each with its place, and put in order; and then the jobs
-are fetched, some at a time.  What gearmand stored has no place, and comes first.
+Redis does not keep keys in any order.  So they are listed first, each with its place and the size of its job, and put in
+order; and then the jobs are fetched, some at a time.  What gearmand stored has no place, and comes first.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from struct import Struct
+from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores.redisconnection import Connection
-from gearsvc.stores.redislayout import Layout
+from gearsvc.stores.redislayout import Layout, place_of
 
 log = Logger(__name__)
 
-LIST_KEYS = 5_000
+LIST_KEYS = 2_000
 """
 How many keys Redis is to look at before it does something else.
 """
@@ -37,77 +38,43 @@ NEIGHBOURS = 14
 Bits of a place.  Jobs whose places have the rest of theirs in common are put in order together.
 """
 
-_LIST = b"""
-local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
-local found = {page[1], '\\n'}
-for _, key in ipairs(page[2]) do
-  local priority = redis.pcall('HGET', key, 'priority')
-  local place = type(priority) == 'string' and string.match(priority, '^%d+ (%d+) ') or 0
-  found[#found + 1] = struct.pack('>I8', place)
-  found[#found + 1] = struct.pack('>I4', #key)
-  found[#found + 1] = key
-end
-return table.concat(found)
-"""
-"""
-Lists keys: the cursor, then each key's place and length, and the key.
-"""
+_PLACE = Struct(">QQ")
 
-_FETCH = b"""
-local found, size, limit, count = {''}, 0, tonumber(ARGV[1]), 0
-for number = 2, #ARGV do
-  local key = ARGV[number]
-  local fields = redis.pcall('HMGET', key, 'data', 'priority', 'function', 'unique')
-  if fields.err then
-    fields = {redis.pcall('GET', key)}
-  end
-  local data, kind = fields[1], fields[3] and fields[4] and 1 or 0
-  if type(data) ~= 'string' then
-    data, fields, kind = '', {}, 2
-  end
-  local priority, name, unique = fields[2] or '', kind == 1 and fields[3] or '', kind == 1 and fields[4] or ''
-  found[#found + 1] = struct.pack('>BI4I4I4I4', kind, #data, #priority, #name, #unique)
-  found[#found + 1] = data
-  found[#found + 1] = priority
-  found[#found + 1] = name
-  found[#found + 1] = unique
-  size = size + #data
-  count = count + 1
-  if size > limit then break end
-end
-found[1] = struct.pack('>I4', count)
-return table.concat(found)
-"""
-"""
-Fetches jobs until they have a size: how many, then of each whether it has the last two fields (or is no job), the lengths
-of its fields, and the fields.
-"""
+_ORDER = b"*3\r\n$4\r\nHGET\r\n$%d\r\n%b\r\n$8\r\npriority\r\n"
+_OURS = b"*4\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$4\r\ndata\r\n$8\r\npriority\r\n"
+_THEIRS = b"*6\r\n$5\r\nHMGET\r\n$%d\r\n%b\r\n$4\r\ndata\r\n$8\r\npriority\r\n$8\r\nfunction\r\n$6\r\nunique\r\n"
+_SIZE = b"*3\r\n$7\r\nHSTRLEN\r\n$%d\r\n%b\r\n$4\r\ndata\r\n"
+_SIZE_OF_TEXT = b"*2\r\n$6\r\nSTRLEN\r\n$%d\r\n%b\r\n"
+_TEXT = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
 
-_ENTRY = Struct(">QI")
-_COUNT = Struct(">I")
-_LENGTHS = Struct(">BIIII")
-_NAMED, _STRANGE = 1, 2
+Keys = list[bytes]
 
 
 class Replay:
     """
     All jobs of a queue, once.
 
-    @ivar total: how many there are, at most; known after L{look}.
-    @ivar last: the last place, or 0.
+    @ivar total: how many there are; known after L{look}.
+    @ivar last: the last place, or 0; likewise.
     """
 
     def __init__(self, connection: Connection, layout: Layout) -> None:
         self._connection = connection
         self._layout = layout
-        # Entries as Redis gives them: they sort as their places do.
-        self._groups: dict[int, list[bytes]] = defaultdict(list)
-        self._strangers: list[bytes] = []
-        self._ambiguous: list[bytes] = []
+        # Of our jobs, place, size and key: what sorts as the places do.
+        self._ours: dict[int, list[bytes]] = defaultdict(list)
+        # The keys of those that gearmand has stored.
+        self._theirs: set[bytes] = set()
+        # Of each of those, the size, and whether it is what gearmand up to 1.1.15 stored: the workload alone.
+        self._sizes: list[tuple[int, bytes, int, bool]] = []
+        self._strangers: Keys = []
+        self._ambiguous: Keys = []
         # One object for each: a million jobs share them.
         self._reducers: dict[bytes, bytes] = {}
         self.total = 0
         self.last = 0
+
+    # What there is.
 
     async def look(self) -> None:
         """
@@ -116,61 +83,62 @@ class Replay:
         @raise StoreError: if Redis can't be asked.
         """
         cursor = b"0"
-        coming = self._connection.ask("EVAL", _LIST, 0, cursor, self._layout.pattern, LIST_KEYS)
         while True:
-            answer: bytes = await coming
-            at = answer.index(b"\n")
-            cursor = answer[:at]
-            if cursor != b"0":
-                # Redis looks on while these are sorted in.
-                coming = self._connection.ask("EVAL", _LIST, 0, cursor, self._layout.pattern, LIST_KEYS)
-            self._sort_in(answer, at + 1)
+            cursor, keys = await self._connection.ask(
+                "SCAN", cursor, "MATCH", self._layout.pattern, "COUNT", LIST_KEYS
+            )
+            if keys:
+                self._sort_in(keys, await self._ask(_ORDER, keys))
             if cursor == b"0":
-                return
+                break
+        theirs = sorted(self._theirs, key=lambda key: (len(key), key))
+        self._theirs.clear()
+        for at in range(0, len(theirs), REPLAY_ROWS):
+            await self._measure(theirs[at : at + REPLAY_ROWS])
+        self.total = sum(map(len, self._ours.values())) + len(self._sizes)
 
-    def _sort_in(self, answer: bytes, at: int) -> None:
-        layout = self._layout
-        groups = self._groups
-        unpack, header = _ENTRY.unpack_from, _ENTRY.size
-        end = len(answer)
+    def _ask(self, form: bytes, keys: Keys) -> Deferred[list[Any]]:
+        """
+        Ask for the same of each key.
+        """
+        return self._connection.ask_many([form % (len(key), key) for key in keys])
+
+    def _sort_in(self, keys: Keys, priorities: list[Any]) -> None:
+        ours = self._ours
+        put_together = _PLACE.pack
         last = self.last
-        count = 0
-        while at < end:
-            place, length = unpack(answer, at)
-            to = at + header + length
-            entry = answer[at:to]
-            at = to
-            if place > last:
-                last = place
-            elif not place and not layout.is_key(entry[header:]):
-                self._strangers.append(entry[header:])
-                continue
-            groups[place >> NEIGHBOURS].append(entry)
-            count += 1
+        for key, priority in zip(keys, priorities):
+            found = place_of(priority)
+            if found is not None:
+                place, size = found
+                if place > last:
+                    last = place
+                ours[place >> NEIGHBOURS].append(put_together(place, size) + key)
+            else:
+                self._theirs.add(key)
         self.last = last
-        self.total += count
 
-    def _pieces(self) -> Iterator[list[bytes]]:
+    async def _measure(self, keys: Keys) -> None:
         """
-        The keys in the order of their places, some at a time.
+        Find out which of the keys are jobs, and their sizes.
         """
-        header = _ENTRY.size
-        piece: list[bytes] = []
-        for group in sorted(self._groups):
-            entries = self._groups.pop(group)
-            entries.sort()
-            before = b""
-            for entry in entries:
-                # Redis may list a key more than once.
-                if entry == before:
-                    continue
-                before = entry
-                piece.append(entry[header:])
-                if len(piece) == REPLAY_ROWS:
-                    yield piece
-                    piece = []
-        if piece:
-            yield piece
+        sizes = self._sizes
+        texts: Keys = []
+        for key, size in zip(keys, await self._ask(_SIZE, keys)):
+            if not self._layout.is_key(key):
+                self._strangers.append(key)
+            elif isinstance(size, int):
+                sizes.append((len(key), key, size, False))
+            else:
+                texts.append(key)
+        if texts:
+            for key, size in zip(texts, await self._ask(_SIZE_OF_TEXT, texts)):
+                if isinstance(size, int):
+                    sizes.append((len(key), key, size, True))
+                else:
+                    self._strangers.append(key)
+
+    # The jobs.
 
     async def jobs(self) -> AsyncIterator[list[JobRecord]]:
         """
@@ -180,53 +148,86 @@ class Replay:
         @raise StoreError: if Redis can't be asked.
         """
         pieces = self._pieces()
-        keys = next(pieces, [])
-        coming = self._fetch(keys)
+        piece = next(pieces, None)
+        coming = self._fetch(piece)
         try:
-            while keys:
-                answer: bytes = await coming
-                (count,) = _COUNT.unpack_from(answer)
-                fetched, keys = keys[:count], keys[count:] or next(pieces, [])
+            while piece is not None:
+                form, keys = piece
+                assert coming is not None
+                answers = await coming
                 # Redis fetches on while the job server takes these.
-                coming = self._fetch(keys)
-                records = self._records(fetched, answer)
+                piece = next(pieces, None)
+                coming = self._fetch(piece)
+                records = self._records(form, keys, answers)
                 if records:
                     yield records
         finally:
             # (Whoever takes them may have had enough.)
-            coming.addErrback(lambda failure: failure.trap(StoreError))
+            if coming is not None:
+                coming.addErrback(lambda failure: failure.trap(StoreError))
 
-    def _fetch(self, keys: list[bytes]) -> Deferred[bytes]:
-        if not keys:
-            return succeed(b"")
-        return self._connection.ask("EVAL", _FETCH, 0, REPLAY_BYTES, *keys)
+    def _fetch(self, piece: tuple[bytes, Keys] | None) -> Deferred[list[Any]] | None:
+        return None if piece is None else self._ask(*piece)
 
-    def _records(self, keys: list[bytes], answer: bytes) -> list[JobRecord]:
-        layout = self._layout
-        unpack, header = _LENGTHS.unpack_from, _LENGTHS.size
+    def _pieces(self) -> Iterator[tuple[bytes, Keys]]:
+        """
+        @return: what is fetched at once: how to ask, and the keys.
+        """
+        piece: Keys = []
+        form = b""
+        room = 0
+        for asked, size, key in self._in_order():
+            if piece and (asked is not form or len(piece) == REPLAY_ROWS or size > room):
+                yield form, piece
+                piece = []
+            if not piece:
+                form, room = asked, REPLAY_BYTES
+            room -= size
+            piece.append(key)
+        if piece:
+            yield form, piece
+
+    def _in_order(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """
+        @return: how to ask for each job, its size, and its key.
+        """
+        for _, key, size, alone in self._sizes:
+            yield _TEXT if alone else _THEIRS, size, key
+        self._sizes.clear()
+        take_apart, header = _PLACE.unpack_from, _PLACE.size
+        for group in sorted(self._ours):
+            entries = self._ours.pop(group)
+            entries.sort()
+            before = b""
+            for entry in entries:
+                # Redis may list a key more than once.
+                if entry != before:
+                    before = entry
+                    yield _OURS, take_apart(entry)[1], entry[header:]
+
+    def _records(self, form: bytes, keys: Keys, answers: list[Any]) -> list[JobRecord]:
+        read = self._layout.read
         reducers = self._reducers
         records: list[JobRecord] = []
-        to = _COUNT.size
-        for key in keys:
-            kind, of_data, of_priority, of_function, of_unique = unpack(answer, to)
-            data_at = to + header
-            priority_at = data_at + of_data
-            to = priority_at + of_priority
-            data, priority = answer[data_at:priority_at], answer[priority_at:to]
-            if kind == _STRANGE:
+        if form is _OURS:
+            for key, answer in zip(keys, answers):
+                data, priority = answer
+                if data is None or priority is None:
+                    self._strangers.append(key)
+                    continue
+                record = read(key, data, priority)
+                if record.reducer is not None:
+                    record.reducer = reducers.setdefault(record.reducer, record.reducer)
+                records.append(record)
+            return records
+        for key, answer in zip(keys, answers):
+            data, priority, function, unique = [answer, b"", None, None] if form is _TEXT else answer
+            if data is None:
                 self._strangers.append(key)
                 continue
-            if kind == _NAMED:
-                unique_at = to + of_function
-                function, to = answer[to:unique_at], unique_at + of_unique
-                record = layout.read(key, data, priority, function, answer[unique_at:to])
-            else:
-                record = layout.read(key, data, priority)
-                if not record.handle and layout.is_ambiguous(key):
-                    self._ambiguous.append(key)
-            if record.reducer is not None:
-                record.reducer = reducers.setdefault(record.reducer, record.reducer)
-            records.append(record)
+            if (function is None or unique is None) and self._layout.is_ambiguous(key):
+                self._ambiguous.append(key)
+            records.append(read(key, data, priority or b"", function, unique))
         return records
 
     def report(self, where: str) -> None:
@@ -235,18 +236,16 @@ class Replay:
 
         @param where: what the store is called.
         """
-        if self._strangers:
-            log.notice(
-                "In {where}, keys that begin as those of jobs do, and are none, are left alone: {count}, such as {key}.",
-                where=where,
-                count=len(self._strangers),
-                key=self._strangers[0].decode("utf-8", "backslashreplace"),
-            )
-        if self._ambiguous:
-            log.notice(
-                "In {where}, gearmand has stored {count} jobs under keys that do not tell where the function ends: it is taken"
-                " to end at the first dash, as gearmand takes it; one is {key}.",
-                where=where,
-                count=len(self._ambiguous),
-                key=self._ambiguous[0].decode("utf-8", "backslashreplace"),
-            )
+        for keys, text in (
+            (
+                self._strangers,
+                "{where}: keys that begin as those of jobs do, and are none, are left alone: {count}, such as {key}.",
+            ),
+            (
+                self._ambiguous,
+                "{where}: gearmand has stored jobs under keys that do not tell where the function ends: it is taken to end at"
+                " the first dash, as gearmand takes it, of {count}, such as {key}.",
+            ),
+        ):
+            if keys:
+                log.notice(text, where=where, count=len(keys), key=keys[0].decode("utf-8", "backslashreplace"))

@@ -61,6 +61,8 @@ _REASONS = {
     library.TCENOPERM: "it can't be read and written; check who owns the file and its directory",
     library.TCEMETA: "the file is no Tokyo Cabinet database of this kind, or its begin is damaged; name another one",
     library.TCERHEAD: "the database is damaged; restore it from a copy, or begin with another file",
+    library.TCEREAD: "it can't be read: it was cut short, or the disk fails",
+    library.TCEMISC: "it fails inside Tokyo Cabinet; if it does so again, it is damaged: restore it from a copy",
     library.TCEOPEN: "it can't be opened; check that its directory exists and that this user may write there",
     library.TCELOCK: "another program has it open (gearmand?); stop that one",
 }
@@ -86,20 +88,18 @@ class _File:
         # Closing a descriptor of the database gives Tokyo Cabinet's lock of it away, so this is done last.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
         self._log: int | None = None
+        before = self.size
         try:
+            # Its begin is mapped into memory.  Where that has holes, to write there on a full disk would end the process
+            # (SIGBUS).
+            _reserve(self._descriptor, 0, before or _begin_of_new(parameters))
             self.database = AbstractDatabase(path, parameters, tree)
-        except TokyoCabinetError:
+        except (OSError, TokyoCabinetError):
+            os.ftruncate(self._descriptor, before)
             os.close(self._descriptor)
             raise
-        try:
-            status = os.fstat(self._descriptor)
-            self.identity = (status.st_dev, status.st_ino)
-            # The begin of it is mapped into memory, and has holes if it is new: on a full disk, to write there would end the
-            # process (SIGBUS).
-            _reserve(self._descriptor, 0, status.st_size)
-        except OSError:
-            self.close()
-            raise
+        status = os.fstat(self._descriptor)
+        self.identity = (status.st_dev, status.st_ino)
         self._reserved = status.st_size
 
     @property
@@ -187,7 +187,9 @@ class Database:
         self._file: _File | None = None
         self._lock = LockFile(self.path + ".lock", f"The queue database {self.path}")
         self._place = 0
-        self._found: list[tuple[int, bytes, JobRecord, bool]] = []
+        # What count() found, by place, and the keys of those whose workloads are not read yet.
+        self._found: list[tuple[int, JobRecord]] = []
+        self._large: dict[JobRecord, bytes] = {}
 
     # Opening and closing.
 
@@ -244,26 +246,29 @@ class Database:
             if job is None:
                 foreign += 1
             else:
-                record = job.record
-                whole = size <= HELD_BYTES
-                if not whole:
-                    # Which is more than the rest may be.
+                record, place = job
+                if size > HELD_BYTES:
                     record.workload = b""
-                found.append((job.place, key, record, whole))
+                    self._large[record] = key
+                found.append((place, record))
             return True
 
         try:
+            expected = len(self._opened().database)
             self._opened().database.visit(visit)
             if self._optimize and self._opened().size > 2 * used + SPARE_BYTES:
                 self._rewrite(len(found))
         except (TokyoCabinetError, OSError) as error:
             raise self._explain(error) from None
+        gone = expected - len(found) - foreign
+        if gone > 0:
+            log.error("{path} is damaged: {count} of its records can't be found.", path=self.path, count=gone)
         if foreign:
             log.error(
                 "{count} records of {path} are no jobs, and are left as they are.", count=foreign, path=self.path
             )
         # In the order of submission; those that gearmand stored come first, for it does not tell.
-        found.sort(key=itemgetter(0, 1))
+        found.sort(key=itemgetter(0))
         if found:
             self._place = max(0, found[-1][0])
         return len(found)
@@ -281,9 +286,9 @@ class Database:
             piece: list[JobRecord] = []
             size = 0
             while found and len(piece) < REPLAY_ROWS and size < REPLAY_BYTES:
-                _, key, record, whole = found.pop()
-                if not whole:
-                    self._read_workload(key, record)
+                _, record = found.pop()
+                if record in self._large:
+                    self._read_workload(self._large.pop(record), record)
                 piece.append(record)
                 size += len(record.workload)
             yield piece
@@ -293,7 +298,7 @@ class Database:
         job = read(key, value, {}) if value is not None else None
         if job is None:
             raise StoreError(f"The queue database {self.path} fails: a record can't be read again.")
-        record.workload = job.record.workload
+        record.workload = job[0].workload
 
     def _rewrite(self, count: int) -> None:
         """
@@ -304,9 +309,9 @@ class Database:
         """
         old = self._opened()
         path = f"{self.path}.new{os.path.splitext(self.path)[1]}"
-        with suppress(FileNotFoundError):
-            os.unlink(path)
         try:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             new = _File(path, f"{self._parameters}#bnum={max(262139, 2 * count)}", self._tree, create=True)
         except (TokyoCabinetError, OSError) as error:
             log.warn("{why} It is used as it is.", why=self._explain(error))
@@ -361,7 +366,8 @@ class Database:
         try:
             file.begin()
             file.reserve(len(removed), 0)
-            file.database.remove(removed)
+            if removed:
+                file.database.remove(removed)
             if rows:
                 records = self._records(rows)
                 file.reserve(len(rows) + len(removed), sum(map(len, records)))
@@ -451,6 +457,19 @@ _SYSTEM_REASONS = {
     errno.EROFS: "it can't be written; check how its file system is mounted",
     errno.EISDIR: "it is a directory; name a file",
 }
+
+
+def _begin_of_new(parameters: str) -> int:
+    """
+    How many bytes a new file will have, at most.
+    """
+    given: dict[str, int] = {"bnum": 0, "fpow": 10}
+    for each in parameters.split("#"):
+        name, _, value = each.partition("=")
+        if value.isdigit():
+            given[name] = int(value)
+    # The number of buckets, of 8 bytes at most, becomes a prime; the pool of free blocks stands behind them.
+    return 4096 + 10 * given["bnum"] + (64 << min(given["fpow"], 20))
 
 
 def _reserve(descriptor: int, start: int, length: int) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from hashlib import blake2b
-from typing import NamedTuple
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.stores.rows import GEARMAND_KEEPS, MADE_KEY, unique_of
@@ -33,12 +32,14 @@ _AS_BLANKS = [
 ]
 _AS_DIGITS = bytes.maketrans(BLANKS, b"0123")
 
-# What begins the blanks: a mark that nobody else makes by chance, and the place in the order of jobs.
-_MARK = b"gs"
+# What begins the blanks: a mark that nobody makes by chance, and the place in the order of jobs.  Then come attempts, time
+# of submission, what there is beside the handle, the handle's length and the handle.
 _PLACE = struct.Struct(">2sQ")
-_PLACE_SIZE = 4 * _PLACE.size
-_FIXED = struct.Struct(">IdB")
+_FIXED = struct.Struct(">IdBH")
+_ALL = struct.Struct(">2sQIdBH")
 _LENGTH = struct.Struct(">H")
+_MARK = b"gs"
+_PLACE_SIZE = 4 * _PLACE.size
 
 # What is there beside the handle.
 _FUNCTION, _UNIQUE, _REDUCER = 1, 2, 4
@@ -55,16 +56,19 @@ def from_blanks(blanks: bytes) -> bytes:
     """
     What L{to_blanks} made blanks of.
 
-    @raise ValueError: if these are others.
+    @raise ValueError: if these are others, or none.
     """
-    if len(blanks) % 4:
-        raise ValueError
-    return int(b"0" + blanks.translate(_AS_DIGITS), 4).to_bytes(len(blanks) // 4, "big")
+    size, odd = divmod(len(blanks), 4)
+    if odd:
+        raise ValueError("these blanks are no bytes")
+    return int(blanks.translate(_AS_DIGITS), 4).to_bytes(size, "big")
 
 
 class Names:
     """
-    Where a job is, and what gearmand is told that it is called.
+    Where a job is, and what gearmand is told that it is called; the
+    L{JobRecord.key<gearsvc.core.jobs.JobRecord>} of a job that is not stored
+    as L{names_of} says.
 
     @ivar key: the record's key.
     @ivar head: the begin of its value, which tells it from that of another
@@ -85,31 +89,34 @@ def names_of(record: JobRecord) -> Names:
     again (see L{rows.row_key <gearsvc.stores.rows.row_key>}).  Where the
     function holds a C{-}, the key could be that of a job of another function.
     """
-    unique = record.unique
+    return Names(*_names(record.function, record.unique, record.handle))
+
+
+def _names(function: bytes, unique: bytes, handle: bytes) -> tuple[bytes, bytes]:
     if (
-        not unique
-        or unique == b"-"
-        or len(unique) > GEARMAND_KEEPS
-        or b"\0" in unique
-        or MADE_KEY in unique
-        or b"-" in record.function
-        or not _can_stand(record.function)
+        unique
+        and unique != b"-"
+        and len(unique) <= GEARMAND_KEEPS
+        and b"\0" not in unique
+        and MADE_KEY not in unique
+        and b"-" not in function
+        and _can_stand(function)
     ):
-        return made_names(record)
-    return Names(record.function, unique)
+        return function, unique
+    return _made_names(function, handle)
 
 
-def made_names(record: JobRecord) -> Names:
+def _made_names(function: bytes, handle: bytes) -> tuple[bytes, bytes]:
     """
     Names with a unique id that is made of the job's handle.
     """
-    function, unique = record.function, MADE_KEY + record.handle
-    if len(unique) > GEARMAND_KEEPS or b"\0" in unique or MADE_KEY in record.handle:
-        unique = MADE_KEY + _digest(record.handle)
+    unique = MADE_KEY + handle
+    if len(unique) > GEARMAND_KEEPS or b"\0" in unique or MADE_KEY in handle:
+        unique = MADE_KEY + _digest(handle)
     if not _can_stand(function):
         # One that nobody can do.
         function = MADE_KEY + _digest(function)
-    return Names(function, unique)
+    return function, unique
 
 
 def _can_stand(function: bytes) -> bool:
@@ -147,7 +154,7 @@ class Row:
         """
         Another job has the names: take made ones.
         """
-        self._name(made_names(self.record))
+        self._name(Names(*_made_names(self.record.function, self.record.handle)))
         # Whatever becomes of this batch, the other job must not be taken for it.
         self.record.key = self.names
 
@@ -165,30 +172,17 @@ def _tail(record: JobRecord, names: Names, attempts: int) -> bytes:
     What is between a job's place and its workload.
     """
     flags = 0
-    texts = [record.handle]
-    if not names.head.startswith(record.function + b"\0"):
-        flags |= _FUNCTION
-        texts.append(record.function)
-    if not names.head.endswith(b"\0" + record.unique + b"\0"):
-        flags |= _UNIQUE
-        texts.append(record.unique)
-    if record.reducer is not None:
-        flags |= _REDUCER
-        texts.append(record.reducer)
-    data = _FIXED.pack(attempts, record.submitted, flags) + b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+    texts = b""
+    for flag, text, there in (
+        (_FUNCTION, record.function, not names.head.startswith(record.function + b"\0")),
+        (_UNIQUE, record.unique, not names.head.endswith(b"\0" + record.unique + b"\0")),
+        (_REDUCER, record.reducer, record.reducer is not None),
+    ):
+        if there and text is not None:
+            flags |= flag
+            texts += _LENGTH.pack(len(text)) + text
+    data = _FIXED.pack(attempts, record.submitted, flags, len(record.handle)) + record.handle + texts
     return b"%b%d\0" % (to_blanks(data), record.run_at)
-
-
-class Found(NamedTuple):
-    """
-    A record, read.
-
-    @ivar record: the job; its workload is there if all of the value was read.
-    @ivar place: its place in the order; -1 where gearmand stored it.
-    """
-
-    record: JobRecord
-    place: int
 
 
 def place_in(value: bytes, names: Names) -> int:
@@ -203,75 +197,78 @@ def place_in(value: bytes, names: Names) -> int:
     return int(place) if mark == _MARK else -1
 
 
-def read(key: bytes, value: bytes, shared: dict[bytes, bytes]) -> Found | None:
+def read(key: bytes, value: bytes, shared: dict[bytes, bytes]) -> tuple[JobRecord, int] | None:
     """
     Read a record.
 
     @param value: its value, or the begin of it, with all but the workload.
     @param shared: one object for each function and reducer: a million jobs
         share them.
-    @return: C{None} if it is no job's.
+    @return: the job, and its place in the order; -1 where gearmand stored it.
+        C{None} if it is no job's.
     """
     function_end = value.find(b"\0")
     unique_end = value.find(b"\0", function_end + 1)
     end = value.find(b"\0", unique_end + 1)
-    number = value[unique_end + 2 : end].lstrip(_ALL_BLANKS)
+    blanks = value[unique_end + 2 : end]
+    number = blanks.lstrip(_ALL_BLANKS)
     if not -1 < function_end < unique_end < end or not number.removeprefix(b"-").isdigit():
         return None
-    function = value[:function_end]
-    stored_as = value[function_end + 1 : unique_end]
-    priority = {0x30: 0, 0x32: 2}.get(value[unique_end + 1], 1)
-    names = Names(function, stored_as)
-    names.key = key
-    workload, run_at = value[end + 1 :], int(number)
-
-    place = place_in(value, names)
-    kept = _read_kept(value[unique_end + 2 + _PLACE_SIZE : end - len(number)]) if place >= 0 else None
+    function, unique = stored = value[:function_end], value[function_end + 1 : unique_end]
+    kept = _read_kept(blanks[: len(blanks) - len(number)])
+    handle, attempts, submitted, reducer, place = b"", 0, 0.0, None, -1
     if kept is None:
-        function = shared.setdefault(function, function)
-        record = JobRecord(b"", function, unique_of(stored_as), priority, workload, run_at, key=names)
-        return Found(record, -1)
-    attempts, submitted, handle, true_function, unique, reducer = kept
-    if true_function is not None:
-        function = true_function
+        unique = unique_of(unique)
+    else:
+        place, attempts, submitted, handle, flags, texts = kept
+        if flags:
+            if flags & _FUNCTION:
+                function = texts.pop(0)
+            if flags & _UNIQUE:
+                unique = texts.pop(0)
+            if flags & _REDUCER:
+                reducer = shared.setdefault(texts[0], texts[0])
     record = JobRecord(
         handle,
         shared.setdefault(function, function),
-        stored_as if unique is None else unique,
-        priority,
-        workload,
-        run_at,
-        None if reducer is None else shared.setdefault(reducer, reducer),
+        unique,
+        _PRIORITIES.get(value[unique_end + 1], 1),
+        value[end + 1 :],
+        int(number),
+        reducer,
         attempts,
         submitted,
     )
-    usual = names_of(record)
-    if usual.key != key or usual.head != names.head:
-        record.key = names
-    return Found(record, place)
+    if kept is None or _names(function, unique, handle) != stored or key != b"%b-%b" % stored:
+        names = record.key = Names(*stored)
+        names.key = key
+    return record, place
 
 
-def _read_kept(blanks: bytes) -> tuple[int, float, bytes, bytes | None, bytes | None, bytes | None] | None:
+_PRIORITIES = {ord("0"): 0, ord("2"): 2}
+
+
+def _read_kept(blanks: bytes) -> tuple[int, int, float, bytes, int, list[bytes]] | None:
     """
-    Read what L{_tail} wrote.
+    Read what stands before the number.
 
-    @return: attempts, time of submission, handle; function, unique id and
-        reducer, where they are there.  C{None} if it is something else.
+    @return: place, attempts, time of submission, handle, what else is there,
+        and that; C{None} if it is something else.
     """
     try:
         data = from_blanks(blanks)
-        attempts, submitted, flags = _FIXED.unpack_from(data)
-        texts: list[bytes] = []
-        at = _FIXED.size
-        while at < len(data):
-            [size] = _LENGTH.unpack_from(data, at)
-            at += _LENGTH.size
-            texts.append(data[at : at + size])
-            at += size
-        texts.reverse()
-        handle = texts.pop()
-        function = texts.pop() if flags & _FUNCTION else None
-        unique = texts.pop() if flags & _UNIQUE else None
-        return attempts, submitted, handle, function, unique, texts.pop() if flags & _REDUCER else None
-    except (ValueError, IndexError, struct.error):
+        mark, place, attempts, submitted, flags, size = _ALL.unpack_from(data)
+    except (ValueError, struct.error):
         return None
+    if mark != _MARK:
+        return None
+    at = _ALL.size + size
+    texts: list[bytes] = []
+    if flags:
+        while at + 2 <= len(data):
+            [size_of_text] = _LENGTH.unpack_from(data, at)
+            at += 2 + size_of_text
+            texts.append(data[at - size_of_text : at])
+    if at != len(data) or len(texts) != flags.bit_count():
+        return None
+    return place, attempts, submitted, data[_ALL.size : _ALL.size + size], flags, texts

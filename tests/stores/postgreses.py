@@ -18,8 +18,8 @@ from tests.proxy import Proxy
 from tests.servers import PostgreSQL
 
 GEARMANDS_TABLE = (
-    "CREATE TABLE IF NOT EXISTS queue (unique_key VARCHAR(64), function_name VARCHAR(255), priority INTEGER, data BYTEA,"
-    " when_to_run INTEGER, UNIQUE (unique_key, function_name))"
+    "CREATE TABLE IF NOT EXISTS queue (unique_key VARCHAR(64), function_name VARCHAR(255), priority INTEGER,"
+    " data BYTEA, when_to_run INTEGER, UNIQUE (unique_key, function_name))"
 )
 """
 As gearmand makes it.
@@ -95,7 +95,9 @@ class PostgresCase(TestCase):
         """
         Hold that a store replays these, in this order.
         """
-        self.assertEqual([fields_of(record) for record in await self.replay()], [fields_of(record) for record in records])
+        self.assertEqual(
+            [fields_of(record) for record in await self.replay()], [fields_of(record) for record in records]
+        )
 
     async def assert_refuses(self, *words: str, more: str = "") -> StoreError:
         """

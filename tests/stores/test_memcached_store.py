@@ -24,23 +24,10 @@ from gearsvc.stores.memcachedindex import Index, read_segment
 from gearsvc.testing import fields_of, record, sleep
 from tests.running import HOST, ROOT
 from tests.servers import Memcached
+from tests.stores.logs import Log
 from tests.stores.memcacheds import ask, keys, put, take
 
 INDEX = b"gearsvc:gear_index"
-
-
-class Log:
-    """
-    Takes the place of a module's log.
-
-    @ivar lines: level and text of what was logged.
-    """
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def __getattr__(self, level: str) -> object:
-        return lambda form, **values: self.lines.append((level, form.format(**values)))
 
 
 class StoreCase(TestCase):

@@ -15,6 +15,7 @@ from gearsvc.interfaces import StoreError
 from gearsvc.stores import mysql, mysqlconnection, mysqlownership
 from gearsvc.stores.mysql import MySQLStore
 from gearsvc.testing import fields_of, record, sleep
+from tests.proxy import Proxy
 from tests.running import HOST, free_port
 from tests.servers import MariaDB
 from tests.stores.mysqls import PASSWORD, USER, MySQLCase
@@ -229,6 +230,23 @@ class SessionTests(WithAndWithoutThread):
             self.kill()
             await sleep(0.05)
             await store.commit([record(number) for number in batch], [])
+        self.assertEqual(await self.stored(), handles(sum(self.batches(), [])))
+
+    async def test_closed_unnoticed(self) -> None:
+        """
+        When the connection turns out to be closed as a batch is sent, nothing of it was done, and it is sent again.
+        """
+        with Proxy(self.server.port) as wire:
+            store = self.make_store(port=wire.port)
+            await store.open()
+            for name in ("is_alive", "is_at_rest"):
+                check = getattr(mysqlconnection.Connection, name)
+                self.patch(mysqlconnection.Connection, name, lambda connection, check=check: connection.open or check(connection))
+            for batch in self.batches():
+                wire.cut_once()
+                await sleep(0.05)
+                await store.commit([record(number) for number in batch], [])
+            await store.close()
         self.assertEqual(await self.stored(), handles(sum(self.batches(), [])))
 
     async def test_idle(self) -> None:
@@ -451,7 +469,7 @@ class OwnershipTests(WithAndWithoutThread):
         connection.rows("SELECT RELEASE_ALL_LOCKS()")
         mysqlownership.Ownership("table", "The table").take(other)
         # As if it had been ours: it has the same process, and the same number.
-        ours._session = other.number
+        ours._session = int(other.rows("SELECT CONNECTION_ID()")[0][0])
         ours._since -= 10_000_000
         error = self.assertRaises(StoreError, ours.take, third)
         self.assertIn("in use by another server", str(error))
@@ -480,6 +498,33 @@ class SettingsTests(MySQLCase):
             self.assertIn(f"MySQL database {self.database} at {HOST}:{self.server.port} (10.", store.description)
             self.assertNotIn(PASSWORD, store.description)
             await store.close()
+
+
+    async def test_settings_of_others(self) -> None:
+        """
+        What an administrator has set for other people's sessions neither keeps a batch from being committed nor cuts a replay.
+        """
+        strange = {
+            "init_connect": "'SET autocommit = 0'", "completion_type": "'CHAIN'", "sql_select_limit": "10", "max_statement_time": "0.001",
+            "sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'", "unique_checks": "0", "sql_safe_updates": "1",
+        }  # fmt: skip
+        for name, value in strange.items():
+            self.sql(f"SET GLOBAL {name} = {value}")
+            self.addCleanup(self.sql, f"SET GLOBAL {name} = DEFAULT")
+        # (An administrator's own sessions are spared the first.)
+        self.sql(f"CREATE OR REPLACE USER plain@'{HOST}' IDENTIFIED BY ''", f"GRANT ALL ON {self.database}.* TO plain@'{HOST}'")
+        jobs = [record(number, workload=b"'\\" * 1000) for number in range(50)]
+        store = self.make_store(user="plain", password="")
+        await store.open()
+        await store.commit(jobs[:1], [])
+        await store.commit(jobs[1:], [])
+        await store.commit([record(50)], jobs[:1])
+        await store.commit([], [record(50)])
+        [(session,)] = self.server.sql(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '{self.database}'")
+        self.sql(f"KILL {session}")
+        found: list[JobRecord] = []
+        await store.replay(found.extend)
+        self.assertEqual([fields_of(job) for job in found], [fields_of(job) for job in jobs[1:]])
 
 
 class LargeServerTests(MySQLCase):

@@ -113,7 +113,9 @@ class CommitTests(PostgresCase):
         self.patch(postgresrows, "LARGEST_BATCH", 1_000_000)
         store = await self.open()
         error = await self.assert_fails(store, record(1, workload=bytes(1_000_001)))
-        self.assertEqual(str(error), "A workload of 1000001 bytes is too large for PostgreSQL, which takes 1000000 at most.")
+        self.assertEqual(
+            str(error), "A workload of 1000001 bytes is too large for PostgreSQL, which takes 1000000 at most."
+        )
         self.assertFalse(error.uncertain)
         await store.commit([record(2)], [])
         await store.close()
@@ -164,7 +166,7 @@ class CommitTests(PostgresCase):
         blocker = self.lock_table()
         error = await self.assert_fails(store, record(1))
         self.assertTrue(error.uncertain)
-        busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'EXECUTE gearsvc_add%'"
+        busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'EXECUTE gear%'"
         self.assertEqual(self.sql(busy), [(1,)])
         self.patch(postgresconnection, "COMMIT_SECONDS", 5.0)
         committed = store.commit([record(2)], [])
@@ -409,7 +411,9 @@ class DescriptionTests(PostgresCase):
         """
         store = await self.open()
         await store.close()
-        self.assertTrue(store.description.startswith(f"PostgreSQL database {self.database} at 127.0.0.1:{self.wire.port}, table "))
+        self.assertTrue(
+            store.description.startswith(f"PostgreSQL database {self.database} at 127.0.0.1:{self.wire.port}, table ")
+        )
         return store.description
 
     async def test_durable(self) -> None:
@@ -419,7 +423,8 @@ class DescriptionTests(PostgresCase):
         said = await self.description()
         self.assertTrue(
             said.endswith(
-                "table public.queue: what was acknowledged survives a crash of the server, of PostgreSQL and of its machine"
+                "table public.queue: what was acknowledged survives a crash of the server, of PostgreSQL"
+                " and of its machine"
             ),
             said,
         )
@@ -440,14 +445,19 @@ class DescriptionTests(PostgresCase):
         An unlogged table is empty after a crash.
         """
         self.sql(GEARMANDS_TABLE.replace("TABLE", "UNLOGGED TABLE", 1))
-        self.assertIn("a crash of PostgreSQL or of its machine loses every job (the table is UNLOGGED)", await self.description())
+        self.assertIn(
+            "a crash of PostgreSQL or of its machine loses every job (the table is UNLOGGED)", await self.description()
+        )
 
     def test_before(self) -> None:
         """
         Before it is open, a store says what it was told, and no password.
         """
         for conninfo, said in (
-            ("host=db port=6432 user=me password=secret dbname=jobs", "PostgreSQL database jobs at db:6432, table queue"),
+            (
+                "host=db port=6432 user=me password=secret dbname=jobs",
+                "PostgreSQL database jobs at db:6432, table queue",
+            ),
             ("postgresql://me:secret@db/jobs", "PostgreSQL database jobs at db:5432, table queue"),
             ("host=/run/postgresql user=me", "PostgreSQL database me at /run/postgresql (port 5432), table queue"),
             ("", "PostgreSQL database, table queue"),

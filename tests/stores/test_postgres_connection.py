@@ -119,7 +119,9 @@ class StrictServerTests(TestCase):
         With the right password a user comes in, and the description has none.
         """
         self.server.sql(
-            "CREATE ROLE guarded LOGIN PASSWORD 'secret'", "CREATE SCHEMA guarded AUTHORIZATION guarded", database=self.database
+            "CREATE ROLE guarded LOGIN PASSWORD 'secret'",
+            "CREATE SCHEMA guarded AUTHORIZATION guarded",
+            database=self.database,
         )
         store = await self.open(self.conninfo(user="guarded", password="secret"))
         self.assertNotIn("secret", store.description)
@@ -131,7 +133,9 @@ class StrictServerTests(TestCase):
         where a socket is not there.
         """
         await self.assert_refuses(self.conninfo(port=free_port()), "Connection refused", unreachable=True)
-        await self.assert_refuses(self.conninfo(host="nosuch.invalid"), "the host nosuch.invalid is not known", unreachable=True)
+        await self.assert_refuses(
+            self.conninfo(host="nosuch.invalid"), "the host nosuch.invalid is not known", unreachable=True
+        )
         await self.assert_refuses(self.conninfo(host="/nosuch"), "No such file or directory", unreachable=True)
 
     async def test_silent(self) -> None:
@@ -151,7 +155,9 @@ class StrictServerTests(TestCase):
         """
         with Proxy(self.server.port) as proxy:
             proxy.cut()
-            await self.assert_refuses(self.conninfo(port=proxy.port), f"PostgreSQL database {self.database} at", unreachable=True)
+            await self.assert_refuses(
+                self.conninfo(port=proxy.port), f"PostgreSQL database {self.database} at", unreachable=True
+            )
 
     async def test_hosts(self) -> None:
         """
@@ -177,13 +183,21 @@ class StrictServerTests(TestCase):
         What the connection string leaves out is taken from the environment, as
         by all that uses libpq.
         """
-        for name, value in {"PGHOST": "localhost", "PGPORT": self.server.port, "PGUSER": "gearman", "PGDATABASE": self.database}.items():
+        for name, value in {
+            "PGHOST": "localhost",
+            "PGPORT": self.server.port,
+            "PGUSER": "gearman",
+            "PGDATABASE": self.database,
+        }.items():
             self.patch(os, "environ", {**os.environ, name: str(value)})
             os.putenv(name, str(value))
             self.addCleanup(os.unsetenv, name)
         self.assertEqual(place_of(""), f"PostgreSQL database {self.database} at localhost:{self.server.port}")
         store = await self.open("")
-        self.assertIn(f"PostgreSQL database {self.database} at localhost:{self.server.port}, table public.queue", store.description)
+        self.assertIn(
+            f"PostgreSQL database {self.database} at localhost:{self.server.port}, table public.queue",
+            store.description,
+        )
 
     async def test_keepalives(self) -> None:
         """
@@ -191,7 +205,11 @@ class StrictServerTests(TestCase):
         """
         store = await self.open(self.conninfo())
         assert store._session is not None
-        for setting, value in (("tcp_keepalives_idle", "5"), ("tcp_user_timeout", "20000"), ("client_connection_check_interval", "1s")):
+        for setting, value in (
+            ("tcp_keepalives_idle", "5"),
+            ("tcp_user_timeout", "20000"),
+            ("client_connection_check_interval", "1s"),
+        ):
             self.assertEqual(await store._session.query(f"SHOW {setting}"), [(value,)])
 
     async def test_fsync(self) -> None:
@@ -217,7 +235,9 @@ class StrictServerTests(TestCase):
         signal.touch()
         self.server.start()
         try:
-            await self.assert_refuses(self.conninfo(), "is a standby server's", "name the primary server", unreachable=False)
+            await self.assert_refuses(
+                self.conninfo(), "is a standby server's", "name the primary server", unreachable=False
+            )
         finally:
             self.server.stop()
             signal.unlink()
@@ -276,8 +296,8 @@ class NameTests(PostgresCase):
         """
         self.patch(ownership.socket, "gethostname", lambda: "h" * 64)
         await self.open("application_name=other")
-        seen = "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        self.assertEqual(self.sql(seen), [(session_name(),)])
+        sessions = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        self.assertEqual(self.sql(f"SELECT application_name FROM {sessions}"), [(session_name(),)])
         await self.assert_refuses(f"in use by another server, {session_name()[9:]}; stop one of the two")
 
     async def test_lock_of_somebody_else(self) -> None:

@@ -53,7 +53,8 @@ class PostgresFaults(DroppedTable, SynchronousTestCase):
 
     def test_silent(self) -> None:
         """
-        A database that answers nothing for a while, with its connections open, delays acknowledgements, and nothing else.
+        A database that answers nothing for a while, with its connections open, delays acknowledgements, and
+        nothing else.
         """
         self.start()
         client = self.connect()
@@ -157,8 +158,8 @@ class DiskTests(ServerCase, SynchronousTestCase):
 
     def test_full_log(self) -> None:
         """
-        When PostgreSQL ends because the disk of its log is full, nothing that was acknowledged is lost; once there is room,
-        and it was started again, all goes on.
+        When PostgreSQL ends because the disk of its log is full, nothing that was acknowledged is lost; once there is
+        room, and it was started again, all goes on.
         """
         self.database = LogApartPostgreSQL(self.disk)
         self.addCleanup(self.database.end)

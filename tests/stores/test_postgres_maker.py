@@ -90,7 +90,8 @@ class MakerTests(SynchronousTestCase):
         with tempfile.TemporaryDirectory() as directory:
             code = (
                 "import sys; from gearsvc.plugins import queue_store_makers; queue_store_makers();"
-                " print([name for name in sys.modules if name.startswith(('psycopg2', 'txpostgres', 'gearsvc.stores.postgres'))])"
+                " unwanted = ('psycopg2', 'txpostgres', 'gearsvc.stores.postgres');"
+                " print([name for name in sys.modules if name.startswith(unwanted)])"
             )
             done = subprocess.run(
                 [sys.executable, "-c", code],

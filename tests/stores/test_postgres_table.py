@@ -82,13 +82,38 @@ class LayoutTests(PostgresCase):
             ]
         )
         self.assertEqual(
-            self.rows("unique_key, function_name, when_to_run, handle, unique_id, function, reducer, attempts, run_at, submitted"),
+            self.rows(
+                "unique_key, function_name, when_to_run,"
+                " handle, unique_id, function, reducer, attempts, run_at, submitted"
+            ),
             [
                 ("u", "resize", 0, b"H:test:1", None, None, None, 0, None, 1700000001.0),
                 ("gearsvc:H:test:2", "resize", 0, b"H:test:2", b"-", None, b"sum", 3, None, 1.5),
                 ("gearsvc:H:test:3", "resize", 2**31 - 1, b"H:test:3", b"\xff", None, None, 0, later, 1700000003.0),
-                ("gearsvc:H:test:4", "gearsvc:" + digest(b"a\0b"), 0, b"H:test:4", b"", b"a\0b", None, 0, None, 1700000004.0),
-                ("gearsvc:H:test:5", "gearsvc:" + digest(b"f" * 256), 0, b"H:test:5", b"", b"f" * 256, None, 0, None, 1700000005.0),
+                (
+                    "gearsvc:H:test:4",
+                    "gearsvc:" + digest(b"a\0b"),
+                    0,
+                    b"H:test:4",
+                    b"",
+                    b"a\0b",
+                    None,
+                    0,
+                    None,
+                    1700000004.0,
+                ),
+                (
+                    "gearsvc:H:test:5",
+                    "gearsvc:" + digest(b"f" * 256),
+                    0,
+                    b"H:test:5",
+                    b"",
+                    b"f" * 256,
+                    None,
+                    0,
+                    None,
+                    1700000005.0,
+                ),
                 ("gearsvc:H:test:6", "\u00e9" * 255, 0, b"H:test:6", b"", None, None, 0, None, 1700000006.0),
             ],
         )
@@ -102,7 +127,9 @@ class LayoutTests(PostgresCase):
         columns = "SELECT column_name, data_type, character_maximum_length FROM information_schema.columns"
         order = "WHERE table_name = 'queue' ORDER BY ordinal_position LIMIT 5"
         ours = self.sql(f"{columns} {order}")
-        must = self.sql("SELECT column_name FROM information_schema.columns WHERE table_name = 'queue' AND is_nullable = 'NO'")
+        must = self.sql(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'queue' AND is_nullable = 'NO'"
+        )
         self.sql("DROP TABLE queue", GEARMANDS_TABLE)
         self.assertEqual(ours, self.sql(f"{columns} {order}"))
         self.assertEqual(must, [("position",)])
@@ -137,7 +164,16 @@ class LayoutTests(PostgresCase):
             self.sql(GEARMANDS_TABLE)
             for name in theirs:
                 self.insert_raw(encoding, name)
-            names = [*theirs, b"\xff\xfe", b"\xc3\xa9", b"\xa4", b"\0", b"a\0\xff", b"\\'\"{}", "\u65e5".encode("euc_jp")]
+            names = [
+                *theirs,
+                b"\xff\xfe",
+                b"\xc3\xa9",
+                b"\xa4",
+                b"\0",
+                b"a\0\xff",
+                b"\\'\"{}",
+                "\u65e5".encode("euc_jp"),
+            ]
             jobs = [
                 record(len(names) * a + b, function=function, unique=unique)
                 for a, function in enumerate(dict.fromkeys(names))
@@ -203,7 +239,8 @@ class AdoptedTableTests(PostgresCase):
         """
         self.sql(
             GEARMANDS_TABLE,
-            f"{THEIR_INSERT} (2, 'c', 'f', 'one', 0), (0, 'a', 'f', 'two', 1800000000), (1, '', 'f', 'three', 0), (1, '-', 'g', '', 0)",
+            f"{THEIR_INSERT} (2, 'c', 'f', 'one', 0), (0, 'a', 'f', 'two', 1800000000)",
+            f"{THEIR_INSERT} (1, '', 'f', 'three', 0), (1, '-', 'g', '', 0)",
             "INSERT INTO queue (unique_key, function_name) VALUES ('b', 'f')",
             "INSERT INTO queue (data) VALUES ('first'), ('second')",
         )
@@ -240,7 +277,10 @@ class AdoptedTableTests(PostgresCase):
             "INSERT INTO queue (priority, unique_key, function_name, data, when_to_run) SELECT * FROM copy",
         )
         jobs = await self.replay()
-        self.assertEqual([(job.handle, job.unique, job.workload) for job in jobs], [(b"", b"", b"workload 1"), (b"", b"", b"workload 2")])
+        self.assertEqual(
+            [(job.handle, job.unique, job.workload) for job in jobs],
+            [(b"", b"", b"workload 1"), (b"", b"", b"workload 2")],
+        )
         for number, job in enumerate(jobs):
             job.handle = b"H:new:%d" % number
         await self.write([], jobs)
@@ -267,7 +307,10 @@ class AdoptedTableTests(PostgresCase):
             self.sql(
                 "DROP TABLE IF EXISTS queue",
                 created,
-                *[f"INSERT INTO queue (unique_key, function_name, priority, data) VALUES ('{key}', 'f', 1, '{key}')" for key in "cab"],
+                *[
+                    f"INSERT INTO queue (unique_key, function_name, priority, data) VALUES ('{key}', 'f', 1, '{key}')"
+                    for key in "cab"
+                ],
             )
             theirs = await self.replay()
             self.assertEqual([job.workload for job in theirs], [b"c", b"a", b"b"], created)
@@ -287,11 +330,13 @@ class AdoptedTableTests(PostgresCase):
         """
         self.sql(
             "CREATE TABLE queue (unique_key VARCHAR(64), function_name VARCHAR(255), priority INTEGER, data BYTEA)",
-            "INSERT INTO queue VALUES ('u', 'f', 1, 'one'), ('', 'f', 1, 'two'), ('u', 'f', 1, 'three'), ('', 'f', 1, 'four')",
+            "INSERT INTO queue VALUES ('u', 'f', 1, 'one'), ('', 'f', 1, 'two'), ('u', 'f', 1, 'three')",
+            "INSERT INTO queue VALUES ('', 'f', 1, 'four')",
         )
         jobs = await self.replay()
         self.assertEqual(
-            [(job.unique, job.workload) for job in jobs], [(b"u", b"one"), (b"", b"two"), (b"u", b"three"), (b"", b"four")]
+            [(job.unique, job.workload) for job in jobs],
+            [(b"u", b"one"), (b"", b"two"), (b"u", b"three"), (b"", b"four")],
         )
         for number, job in enumerate(jobs):
             job.handle = b"H:new:%d" % number
@@ -322,7 +367,10 @@ class AdoptedTableTests(PostgresCase):
             ("CREATE VIEW queue AS SELECT 1", "is a view"),
             ("CREATE SEQUENCE queue", "is a sequence"),
             (GEARMANDS_TABLE.replace("BYTEA", "TEXT"), "column data is text"),
-            (GEARMANDS_TABLE.replace("VARCHAR(64)", "VARCHAR(30)"), "column unique_key holds 30 characters, and not 64"),
+            (
+                GEARMANDS_TABLE.replace("VARCHAR(64)", "VARCHAR(30)"),
+                "column unique_key holds 30 characters, and not 64",
+            ),
             (GEARMANDS_TABLE.replace("BYTEA", "BYTEA, reducer TEXT"), "column reducer is text"),
             (GEARMANDS_TABLE.replace("BYTEA", "BYTEA, position BIGINT"), "column position does not count up"),
             (
@@ -334,7 +382,9 @@ class AdoptedTableTests(PostgresCase):
         for created, word in cases:
             self.sql(created)
             before = self.sql("SELECT relname, relfilenode, relnatts FROM pg_class ORDER BY 1, 2")
-            await self.assert_refuses(f"The table public.queue of the PostgreSQL database {self.database}", word, "name another table")
+            await self.assert_refuses(
+                f"The table public.queue of the PostgreSQL database {self.database}", word, "name another table"
+            )
             self.assertEqual(self.sql("SELECT relname, relfilenode, relnatts FROM pg_class ORDER BY 1, 2"), before)
             [(kind,)] = self.sql("SELECT relkind FROM pg_class WHERE relname = 'queue'")
             self.sql(f"DROP {dict(v='VIEW', S='SEQUENCE').get(kind, 'TABLE')} queue")
@@ -423,12 +473,24 @@ class NameTests(PostgresCase):
         The table may have any name: of a word that SQL has, with quotes, signs
         that drivers take for their own, capitals; each is a table of its own.
         """
-        names = ["order", 'a "table" of; jobs', "'%s' 100%", '"Queue"', "Queue", "\u00c9tat", "back\\slash", "$1", "user"]
+        names = [
+            "order",
+            'a "table" of; jobs',
+            "'%s' 100%",
+            '"Queue"',
+            "Queue",
+            "\u00c9tat",
+            "back\\slash",
+            "$1",
+            "user",
+        ]
         for number, self.table in enumerate(names):
             await self.write([record(number, workload=bytes(9000))])
         for number, self.table in enumerate(names):
             await self.assert_stored(record(number, workload=bytes(9000)))
-        tables = {name for [name] in self.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 2200")}
+        tables = {
+            name for [name] in self.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 2200")
+        }
         self.assertEqual(tables, {name.strip('"') if name == '"Queue"' else parse_name(name)[1] for name in names})
 
     async def test_schemas(self) -> None:
@@ -478,7 +540,9 @@ class PrivilegeTests(PostgresCase):
         somebody else has run it, and allowed the use, the store works, without
         a privilege on what counts.
         """
-        error = await self.assert_refuses("may not make or change the table public.queue", "permission denied", more=self.more)
+        error = await self.assert_refuses(
+            "may not make or change the table public.queue", "permission denied", more=self.more
+        )
         statement = str(error).partition("do it: ")[2]
         self.assertTrue(statement.startswith("CREATE TABLE IF NOT EXISTS"), statement)
         self.sql(statement, f"GRANT SELECT, INSERT, UPDATE, DELETE ON queue TO {self.user}")
@@ -493,7 +557,9 @@ class PrivilegeTests(PostgresCase):
         """
         self.sql(GEARMANDS_TABLE, f"{THEIR_INSERT} (1, 'u', 'f', 'x', 0)")
         self.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON queue TO {self.user}")
-        error = await self.assert_refuses("may not make or change the table public.queue", "must be owner", more=self.more)
+        error = await self.assert_refuses(
+            "may not make or change the table public.queue", "must be owner", more=self.more
+        )
         statement = str(error).partition("do it: ")[2]
         self.assertTrue(statement.startswith('ALTER TABLE "public"."queue" ADD COLUMN position'), statement)
         self.sql(statement)
@@ -512,7 +578,10 @@ class PrivilegeTests(PostgresCase):
         """
         await self.write([])
         for missing in ("SELECT", "INSERT", "UPDATE", "DELETE"):
-            self.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON queue TO {self.user}", f"REVOKE {missing} ON queue FROM {self.user}")
+            self.sql(
+                f"GRANT SELECT, INSERT, UPDATE, DELETE ON queue TO {self.user}",
+                f"REVOKE {missing} ON queue FROM {self.user}",
+            )
             await self.assert_refuses(
                 "permission denied for table queue", "grant this user SELECT, INSERT, UPDATE and DELETE", more=self.more
             )

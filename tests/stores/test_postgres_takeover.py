@@ -16,8 +16,8 @@ class PostgresTakeoverTests(Takeover, SynchronousTestCase):
     What holds for every store, with PostgreSQL.
     """
 
-    # It reads the numbers of its replay as text, and asks for them in binary: every job has a high priority then, and its
-    # time is 0.  What it writes is right, and is what we read.
+    # It reads the numbers of its replay as text, and asks for them in binary: every job has a high priority then, and
+    # its time is 0.  What it writes is right, and is what we read.
     replays_epochs = False
     replays_priorities = False
     # The server refuses a text that is not in the database's encoding.
@@ -52,7 +52,8 @@ class OddPlaceTests(PostgresTakeoverTests):
         database = PostgreSQL.shared()
         name = f"{database.new_database()}_latin1"
         database.sql(
-            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0", database="postgres"
+            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+            database="postgres",
         )
         database.sql('CREATE SCHEMA "Jobs"', database=name)
         self.conninfo = database.conninfo(name)
