@@ -149,6 +149,14 @@ class ConsoleRequest(Request):
             self.too_large = self._limit
         super().gotLength(0 if self.too_large else length)
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        All of it is there.
+        """
+        # The API takes no forms, and says so itself.
+        self._parsePOSTFormSubmission = not path.startswith(b"/api/")
+        super().requestReceived(command, path, version)
+
     def handleContentChunk(self, data: bytes) -> None:
         """
         A piece of the body is there.
