@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
-from twisted.web.http import parse_qs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -146,7 +146,10 @@ def _arguments_of_path(route: Route, path: list[bytes]) -> dict[str, Any]:
 
 
 def _arguments_of_query(route: Route, request: Request) -> dict[str, Any]:
-    given: dict[bytes, list[bytes]] = parse_qs(request.uri.partition(b"?")[2], 1)
+    given: dict[bytes, list[bytes]] = {}
+    for part in filter(None, request.uri.partition(b"?")[2].split(b"&")):
+        name, _, value = part.replace(b"+", b" ").partition(b"=")
+        given.setdefault(unquote_to_bytes(name), []).append(unquote_to_bytes(value))
     arguments: dict[str, Any] = {}
     for parameter in route.query:
         values = given.pop(parameter.name.encode(), [])

@@ -23,7 +23,7 @@ def local_path(path: bytes) -> bytes:
     """
     A path of this server's, or C{b"/"} in place of what would lead elsewhere.
     """
-    plain = path.startswith(b"/") and not path.startswith((b"//", b"/\\\\")) and len(path) <= MAX_NEXT
+    plain = path.startswith(b"/") and not path.startswith((b"//", b"/\\")) and len(path) <= MAX_NEXT
     return path if plain and all(0x20 < byte < 0x7F for byte in path) else b"/"
 
 
@@ -67,7 +67,7 @@ class LoginResource(Resource):
                 tags.link(rel="stylesheet", href="/static/console.css"),
             ),
             tags.body(
-                tags.main(
+                Tag("main", attributes={"class": "login"})(
                     tags.h1("gearsvc"),
                     tags.p(problem, role="alert", class_="problem") if problem else "",
                     tags.form(
@@ -80,7 +80,6 @@ class LoginResource(Resource):
                         method="post",
                         action="/login",
                     ),
-                    class_="login",
                 ),
             ),
             lang="en",

@@ -28,7 +28,7 @@ from gearsvc.console.events import EventsResource
 from gearsvc.console.health import HealthResource, ReadyResource
 from gearsvc.console.login import LoginResource, LogoutResource, local_path
 from gearsvc.console.metrics import MetricsResource, ReactorLag
-from gearsvc.console.problems import Problem, ProblemResource
+from gearsvc.console.problems import Problem, ProblemResource, write_problem
 from gearsvc.console.safety import Guard, Refusal, Role, is_loopback, read_tokens, set_headers
 from gearsvc.console.views import HISTORY, PAYLOAD_BYTES, Views
 from gearsvc.listening import open_ports, written
@@ -52,6 +52,8 @@ MAX_FORM = 64 * 1024
 How many bytes the body of a request may have, and that of a form, or of
 somebody who may change nothing.
 """
+
+NOTHING = Problem(404, "There is nothing at this path.")
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -84,7 +86,25 @@ class ConsoleSettings:
     mask_payloads: bool = False
 
 
-class Root(Resource):
+class Branch(Resource):
+    """
+    A path below which there are others, and nothing else.
+    """
+
+    def render(self, request: Request) -> bytes:
+        """
+        There is nothing at the path itself.
+        """
+        return write_problem(request, NOTHING)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """
+        Nor is there anything else below it.
+        """
+        return ProblemResource(NOTHING)
+
+
+class Root(Branch):
     """
     The resources of the console.
     """
@@ -101,15 +121,9 @@ class Root(Resource):
             b"logout": LogoutResource(console.guard),
         }.items():
             self.putChild(path, resource)
-        api = Resource()
+        api = Branch()
         api.putChild(b"v1", ApiResource(console))
         self.putChild(b"api", api)
-
-    def getChild(self, path: bytes, request: Request) -> IResource:
-        """
-        Whatever else is asked for.
-        """
-        return ProblemResource(Problem(404, "There is nothing at this path."))
 
 
 class ConsoleRequest(Request):
@@ -134,6 +148,14 @@ class ConsoleRequest(Request):
         if length is not None and length > self._limit:
             self.too_large = self._limit
         super().gotLength(0 if self.too_large else length)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        All of it is there.
+        """
+        # The API takes no forms, and says so itself.
+        self._parsePOSTFormSubmission = not path.startswith(b"/api/")
+        super().requestReceived(command, path, version)
 
     def handleContentChunk(self, data: bytes) -> None:
         """

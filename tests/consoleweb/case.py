@@ -5,11 +5,12 @@ A job server with its console, and what hostile peers call things.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -20,10 +21,12 @@ from twisted.web.http_headers import Headers
 from gearsvc.config import Settings
 from gearsvc.console.site import Console
 from gearsvc.console.views import Views
+from gearsvc.core.jobs import JobRecord
 from gearsvc.core.jobserver import JobServer
 from gearsvc.core.packets import REQUEST, Type
 from gearsvc.core.wire import encode
-from gearsvc.interfaces import IQueueStore
+from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.stores.memory import MemoryStore
 from tests.core.case import CoreCase
 from tests.protocols.case import ServiceCase
 
@@ -211,6 +214,53 @@ class ConsoleCase(ServiceCase):
         answer = await client.hears()
         self.assertTrue(answer.startswith("JOB_CREATED "), answer)
         return answer.split()[1]
+
+
+class MoodyStore(MemoryStore):
+    """
+    A store that fails, or takes its time, when a test says so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._problem = ""
+        self._held: Deferred[None] | None = None
+
+    def break_down(self, problem: str) -> None:
+        """
+        Commit nothing until L{recover}.
+        """
+        self._problem = problem
+
+    def recover(self) -> None:
+        """
+        Commit again.
+        """
+        self._problem = ""
+
+    def hold(self) -> None:
+        """
+        Take until L{release}.
+        """
+        self._held = Deferred()
+
+    def release(self) -> None:
+        """
+        Have done.
+        """
+        held, self._held = self._held, None
+        assert held is not None
+        held.callback(None)
+
+    def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
+        """
+        See L{IQueueStore.commit}.
+        """
+        if self._problem:
+            return fail(StoreError(self._problem))
+        if self._held is not None:
+            return self._held.addCallback(lambda _: super(MoodyStore, self).commit(added, removed))
+        return super().commit(added, removed)
 
 
 class FakeService:
