@@ -60,7 +60,7 @@ def reason_of(error: BaseException) -> str:
             where = os.fsdecode(error.port or error.interface)
         why = getattr(error.socketError, "strerror", None) or str(error.socketError)
         if getattr(error.socketError, "errno", None) == errno.EADDRINUSE:
-            why += "; stop the other server, or choose another --port"
+            why += "; stop the other server, or choose another port"
         return f"cannot listen on {where}: {why}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -136,7 +136,7 @@ class ProcessServiceTests(SynchronousTestCase):
         What keeps the ports from being opened is one line; a mistake in the program stays one.
         """
         taken = "Address already in use"
-        advice = "stop the other server, or choose another --port"
+        advice = "stop the other server, or choose another port"
         for failure, line in (
             (
                 CannotListenError("127.0.0.1", 4730, OSError(errno.EADDRINUSE, taken)),

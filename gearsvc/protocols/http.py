@@ -23,7 +23,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.web.http import datetimeToString
 
 from gearsvc.listening import open_ports, written
-from gearsvc.logs import Logger
+from gearsvc.logs import DEBUG, Logger, is_logged
 from gearsvc.protocols.httpconnection import STALLED_SECONDS, HTTPConnection
 from gearsvc.protocols.httprequest import JobRequest, later
 
@@ -130,10 +130,18 @@ class HTTPFactory(ServerFactory):
 
     def log(self, request: JobRequest) -> None:
         """
-        A request has been answered: one line in the log, with nothing of what
-        was in it.
+        A request has been answered.  What the log has of it is no more than
+        the beginning of the function's name.
         """
-        log.debug("{request}", request=request)
+        if is_logged(DEBUG):
+            log.debug(
+                "{host} [{descriptor}]: {method} {path} is answered with {code}",
+                host=request.channel.host,
+                descriptor=request.channel.descriptor,
+                method=request.method.decode(),
+                path=repr(request.uri.split(b"?")[0][:100])[1:],
+                code=request.code,
+            )
 
     def overflowed(self, connection: HTTPConnection, waiting: int) -> None:
         """

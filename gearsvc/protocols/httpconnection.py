@@ -269,7 +269,8 @@ class HTTPConnection(HTTPChannel):
 
     def expect_more(self) -> None:
         """
-        A body grows: the rest of it has as much time again.
+        What was awaited has come: the rest of the request has as much time
+        again.
         """
         if self.phase is Phase.READING:
             self._enter(Phase.READING, READING_SECONDS)
@@ -351,6 +352,7 @@ class HTTPConnection(HTTPChannel):
         """
         The head is complete.
         """
+        self.expect_more()
         request: JobRequest = self.requests[-1]
         method, target, version = self._request_line.split(b" ")
         encodings = request.requestHeaders.getRawHeaders(b"Transfer-Encoding", [])
@@ -428,6 +430,16 @@ class HTTPConnection(HTTPChannel):
         self.writeHeaders(b"HTTP/1.1", b"%d" % refused.code, phrase(refused.code), headers)
         self.transport.write(body)
         self.loseConnection()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """
+        Send the head of an answer in one piece.  (Twisted's method gives each
+        word to the transport, which takes as long as all the rest of it.)
+        """
+        lines = [b"%b %b %b\r\n" % (version, code, reason)]
+        lines += [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        lines.append(b"\r\n")
+        self.transport.write(b"".join(lines))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """

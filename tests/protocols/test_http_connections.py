@@ -12,6 +12,7 @@ from itertools import count
 from twisted.internet.error import CannotListenError
 from zope.interface.verify import verifyObject
 
+from gearsvc import logs
 from gearsvc.interfaces import IPeer
 from gearsvc.stores.memory import MemoryStore
 from tests.protocols.case import LOOPBACK
@@ -382,6 +383,18 @@ class ListeningTests(HTTPCase):
         self.assertEqual((await kept.hears()).code, 200)
         (line,) = self.logged()
         self.assertRegex(line, r"^no file descriptors are left for more HTTP connections than 1: .*--file-descriptors")
+
+    async def test_log(self) -> None:
+        """
+        At the level DEBUG each answer is a line in the log, in which nothing of a request can look like a line of its own.
+        """
+        self.patch(logs, "_verbosity", logs.DEBUG)
+        await self.serve()
+        await self.ask("POST /f%0A?secret HTTP/1.1", BACKGROUND, "Content-Length: 6", "", "secret")
+        await self.ask("GET /\xa0" + 500 * "x" + "/%zz HTTP/1.1")
+        first, second = (re.sub(r"\[\d+\]", "[N]", line) for line in self.logged() if "answered" in line)
+        self.assertEqual(first, "127.0.0.1 [N]: POST '/f%0A' is answered with 200")
+        self.assertEqual(second, rf"127.0.0.1 [N]: GET '/\xa0{98 * 'x'}' is answered with 400")
 
     async def test_date(self) -> None:
         """
