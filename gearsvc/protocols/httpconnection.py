@@ -9,6 +9,7 @@ request that waits.
 
 from __future__ import annotations
 
+import re
 import socket
 from enum import Enum
 from math import inf
@@ -59,6 +60,8 @@ says why be lost on the way.
 # A packet's size is a number of 32 bits, and a workload is handed to a worker
 # with its function's name and more.
 _LARGEST = (1 << 32) - (1 << 16)
+
+_TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 
 class Phase(Enum):
@@ -344,6 +347,10 @@ class HTTPConnection(HTTPChannel):
         if name.lower() == b"content-length" and len(value.strip()) > 19 and value.strip().isdigit():
             # Python makes no number of some thousand digits.
             self.refuse(Refused(413, "the workload is larger than any server's limit"))
+            return False
+        if b"\0" in line or b"\r" in line or not _TOKEN.fullmatch(name):
+            # Older releases of Twisted let some of it pass.
+            self._respondToBadRequestAndDisconnect()
             return False
         taken: bool = super().headerReceived(line)
         return taken
