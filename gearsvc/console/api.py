@@ -13,18 +13,17 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from gearsvc.console.openapi import describe
 from gearsvc.console.operations import ROUTES
-from gearsvc.console.problems import Problem, write_problem
+from gearsvc.console.problems import Problem, problem_of, write_problem
 from gearsvc.console.routes import Body, Parameter, Route
 from gearsvc.console.schemas import Invalid, check, value_of
-from gearsvc.console.search import BadQuery
-from gearsvc.console.slices import TooBusy, Work
+from gearsvc.console.slices import Work
 from gearsvc.console.values import Name, as_json, name_of_segment
 from gearsvc.logs import Logger
 
@@ -82,7 +81,7 @@ class ApiResource(Resource):
             request.finish()
 
         def refuse(failure: Failure) -> None:
-            problem = self._problem(failure)
+            problem = problem_of(failure)
             if not request._disconnected:
                 written = write_problem(request, problem)
                 request.setHeader("Content-Length", b"%d" % len(written))
@@ -92,19 +91,6 @@ class ApiResource(Resource):
         answering.addCallbacks(write, refuse)
         answering.addErrback(lambda failure: log.failure("the console could not answer", failure))
         return NOT_DONE_YET
-
-    def _problem(self, failure: Failure) -> Problem:
-        error = failure.value
-        if isinstance(error, Problem):
-            return error
-        if isinstance(error, BadQuery):
-            return Problem(400, str(error))
-        if isinstance(error, TooBusy):
-            return Problem(503, str(error), Retry_After="1")
-        if isinstance(error, CancelledError):
-            return Problem(503, "The server is stopping.")
-        log.failure("a mistake in the console", failure)
-        return Problem(500, "The console made a mistake; the server's log has more.")
 
     # Reading requests
 

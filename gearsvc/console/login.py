@@ -11,6 +11,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.template import Tag, flattenString, tags
 
+from gearsvc.console.files import StaticFiles
+from gearsvc.console.pages.elements import element, head
 from gearsvc.console.safety import Guard, Role
 
 MAX_NEXT = 2000
@@ -34,9 +36,13 @@ class LoginResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, files: StaticFiles) -> None:
+        """
+        @param files: what the page is shown with.
+        """
         super().__init__()
         self._guard = guard
+        self._files = files
 
     def render_GET(self, request: Request) -> Any:
         """
@@ -59,28 +65,28 @@ class LoginResource(Resource):
     def _page(self, request: Request, problem: str) -> Any:
         request.setHeader("Content-Type", "text/html; charset=utf-8")
         path = local_path(_argument(request, b"next")).decode("ascii")
-        page = tags.html(
-            tags.head(
-                tags.meta(charset="utf-8"),
-                tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-                tags.title("Log in - gearsvc"),
-                tags.link(rel="stylesheet", href="/static/console.css"),
-            ),
+        page = element(
+            "html",
+            head("Log in - gearsvc", self._files.link("console.css"), self._files.link("icon.svg")),
             tags.body(
-                Tag("main", attributes={"class": "login"})(
+                element(
+                    "main",
+                    element("img", src=self._files.link("icon.svg"), alt="", width="48", height="48"),
                     tags.h1("gearsvc"),
-                    tags.p(problem, role="alert", class_="problem") if problem else "",
-                    tags.form(
-                        tags.label("Token", for_="token"),
-                        tags.input(
-                            type="password", id="token", name="token", autocomplete="current-password", required="", autofocus=""
-                        ),
-                        tags.input(type="hidden", name="next", value=path),
-                        tags.button("Log in", type="submit"),
+                    element("p", "The console of a Gearman job server.", class_="quiet"),
+                    element("p", problem, role="alert", class_="notice bad", id="problem") if problem else "",
+                    element(
+                        "form",
+                        element("label", "Token", for_="token"),
+                        _field(problem),
+                        element("p", "A viewer's or an operator's, from the file that --console-token-file names.", id="hint", class_="hint"),
+                        element("input", type="hidden", name="next", value=path),
+                        element("button", "Log in", type="submit", class_="first"),
                         method="post",
                         action="/login",
                     ),
                 ),
+                class_="login",
             ),
             lang="en",
         )
@@ -106,6 +112,22 @@ class LogoutResource(Resource):
         request.setResponseCode(SEE_OTHER)
         request.setHeader("Location", b"/login")
         return b""
+
+
+def _field(problem: str) -> Tag:
+    field = element(
+        "input",
+        type="password",
+        id="token",
+        name="token",
+        autocomplete="current-password",
+        required="",
+        autofocus="",
+        aria_describedby="hint problem" if problem else "hint",
+    )
+    if problem:
+        field.attributes["aria-invalid"] = "true"
+    return field
 
 
 def _argument(request: Request, name: bytes) -> bytes:

@@ -10,9 +10,16 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from gearsvc.console.search import BadQuery
+from gearsvc.console.slices import TooBusy
+from gearsvc.logs import Logger
+
+log = Logger(__name__)
 
 
 class Problem(Exception):
@@ -36,6 +43,24 @@ def title(status: int) -> str:
     What a status is called.
     """
     return HTTPStatus(status).phrase
+
+
+def problem_of(failure: Failure) -> Problem:
+    """
+    What to answer with where something failed.  What nobody has thought of is
+    logged.
+    """
+    error = failure.value
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, BadQuery):
+        return Problem(400, str(error))
+    if isinstance(error, TooBusy):
+        return Problem(503, str(error), Retry_After="1")
+    if isinstance(error, CancelledError):
+        return Problem(503, "The server is stopping.")
+    log.failure("a mistake in the console", failure)
+    return Problem(500, "The console made a mistake; the server's log has more.")
 
 
 def write_problem(request: Request, problem: Problem) -> bytes:

@@ -26,8 +26,10 @@ from gearsvc.console.actions import Actions
 from gearsvc.console.api import ApiResource
 from gearsvc.console.events import EventsResource
 from gearsvc.console.health import HealthResource, ReadyResource
+from gearsvc.console.files import StaticFiles
 from gearsvc.console.login import LoginResource, LogoutResource, local_path
 from gearsvc.console.metrics import MetricsResource, ReactorLag
+from gearsvc.console.pages.tree import Pages
 from gearsvc.console.problems import Problem, ProblemResource, write_problem
 from gearsvc.console.safety import Guard, Refusal, Role, is_loopback, read_tokens, set_headers
 from gearsvc.console.views import HISTORY, PAYLOAD_BYTES, Views
@@ -104,26 +106,35 @@ class Branch(Resource):
         return ProblemResource(NOTHING)
 
 
-class Root(Branch):
+class Root(Resource):
     """
-    The resources of the console.
+    The resources of the console: the pages, and what is no page.
     """
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         service = console.service
+        files = StaticFiles()
+        self._pages = Pages(console, files)
         for path, resource in {
             b"events": EventsResource(service.job_server, service.reactor),
             b"metrics": MetricsResource(service, console.lag),
             b"healthz": HealthResource(),
             b"readyz": ReadyResource(service),
-            b"login": LoginResource(console.guard),
+            b"static": files,
+            b"login": LoginResource(console.guard, files),
             b"logout": LogoutResource(console.guard),
         }.items():
             self.putChild(path, resource)
         api = Branch()
         api.putChild(b"v1", ApiResource(console))
         self.putChild(b"api", api)
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """
+        Everything else is a page.
+        """
+        return self._pages.find([path, *(request.postpath or [])], request)
 
 
 class ConsoleRequest(Request):
