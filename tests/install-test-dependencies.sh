@@ -33,6 +33,10 @@ have memcached || missing="$missing memcached"
 ldconfig -p | grep -q libtokyocabinet || missing="$missing libtokyocabinet9"
 have mkfs.ext2 || missing="$missing e2fsprogs"
 have systemd-analyze || missing="$missing systemd"
+have curl || missing="$missing curl"
+have wrk || missing="$missing wrk"
+have promtool || missing="$missing prometheus"
+have chromium || missing="$missing chromium"
 
 if [ -n "$missing" ]; then
     if ! have apt-get; then
@@ -52,7 +56,7 @@ if [ -n "$missing" ]; then
     # The packages have just started servers on their usual ports, which nobody asked for.
     for package in $missing; do
         case $package in
-            gearman-job-server | postgresql | redis-server | mariadb-server | memcached)
+            gearman-job-server | postgresql | redis-server | mariadb-server | memcached | prometheus)
                 $as_root service "${package%-server}" stop >/dev/null 2>&1 || $as_root service "$package" stop >/dev/null 2>&1 || true
                 ;;
         esac
