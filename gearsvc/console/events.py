@@ -12,6 +12,9 @@ one that it gets::
     event: lost
     data: {"count": 1203}
 
+A reader that only wants to know when to look again asks for the event
+C{changed}: it comes once a second at most, and costs nothing for each job.
+
 What is on its way to a reader is bounded, so that a slow one, or one that never
 reads, costs the server next to nothing.
 """
@@ -28,6 +31,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
+from gearsvc.console.series import Series
 from gearsvc.core.explain import text
 from gearsvc.core.jobs import Job
 from gearsvc.core.observing import EVENTS
@@ -50,6 +54,12 @@ How many events wait for a reader at most; those beyond are lost to it.
 GATHER = 0.1
 """
 Seconds for which events are gathered, so that a thousand of them are one write.
+"""
+
+CHANGED = "changed"
+"""
+The event that says that something is other than it was; only for those who ask
+for it by name.
 """
 
 HEARTBEAT = 15.0
@@ -75,11 +85,14 @@ class EventStream:
         reactor: Any,
         events: Collection[str],
         functions: Collection[bytes],
+        series: Series,
     ) -> None:
         """
         @param functions: of which functions; none is of all.
+        @param series: tells when something has changed.
         """
-        self.events = events
+        self.events = tuple(event for event in events if event != CHANGED)
+        self._series = series if CHANGED in events else None
         self.lost = 0
         self._server = server
         self._request = request
@@ -100,14 +113,20 @@ class EventStream:
         request.notifyFinish().addErrback(lambda reason: self.stop())
         # The reader learns that it is connected, and how soon to come again.
         request.write(b"retry: 2000\n\n")
-        self._server.observers.add(self)
+        if self.events:
+            self._server.observers.add(self)
+        if self._series is not None:
+            self._series.watch(self._changed)
         self._wait(HEARTBEAT)
 
     def stop(self) -> None:
         """
         Write no more.
         """
-        self._server.observers.remove(self)
+        if self.events:
+            self._server.observers.remove(self)
+        if self._series is not None:
+            self._series.unwatch(self._changed)
         self._waiting.clear()
         if self._call is not None:
             self._call.cancel()
@@ -172,6 +191,10 @@ class EventStream:
         """See L{IJobObserver}."""
         self._write("worker_left", function, lambda: {"worker": worker.number})
 
+    def _changed(self) -> None:
+        if not self._paused and len(self._waiting) < MAX_WAITING:
+            self._add(CHANGED, {"time": round(self._server.clock.time(), 3)})
+
     def _write_job(self, event: str, job: Job, **more: object) -> None:
         self._write(event, job.function, lambda: {"handle": text(job.handle), "unique": text(job.unique), **more})
 
@@ -185,7 +208,9 @@ class EventStream:
         if self._paused or len(self._waiting) >= MAX_WAITING:
             self.lost += 1
             return
-        said = {"time": round(self._server.clock.time(), 3), "function": text(function), **fields()}
+        self._add(event, {"time": round(self._server.clock.time(), 3), "function": text(function), **fields()})
+
+    def _add(self, event: str, said: dict[str, object]) -> None:
         self._waiting.append(_event(event, said))
         if len(self._waiting) == 1:
             self._soon()
@@ -221,9 +246,14 @@ class EventsResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, server: JobServer, reactor: Any) -> None:
+    def __init__(self, server: JobServer, reactor: Any, series: Series) -> None:
+        """
+        @param reactor: calls later.
+        @param series: tells when something has changed.
+        """
         super().__init__()
         self._server = server
+        self._series = series
         self._reactor = reactor
         self.streams: set[EventStream] = set()
 
@@ -233,14 +263,19 @@ class EventsResource(Resource):
         """
         arguments: dict[bytes, list[bytes]] = request.args or {}
         events = [name.decode("ascii", "replace") for name in arguments.get(b"event", [])]
-        unknown = sorted(set(events) - set(EVENTS))
+        unknown = sorted(set(events) - {*EVENTS, CHANGED})
         if unknown:
-            return self._refuse(request, BAD_REQUEST, f"There is no event {ascii(unknown[0])}; there is: {', '.join(EVENTS)}.")
+            return self._refuse(request, BAD_REQUEST, f"There is no event {ascii(unknown[0])}; there is: {', '.join((*EVENTS, CHANGED))}.")
         if len(self.streams) >= MAX_READERS:
             request.setHeader("retry-after", "5")
             return self._refuse(request, SERVICE_UNAVAILABLE, f"{MAX_READERS} read events already; come again later.")
         stream = EventStream(
-            self._server, request, self._reactor, tuple(events) or EVENTS, frozenset(arguments.get(b"function", []))
+            self._server,
+            request,
+            self._reactor,
+            tuple(events) or EVENTS,
+            frozenset(arguments.get(b"function", [])),
+            self._series,
         )
         self.streams.add(stream)
         request.notifyFinish().addBoth(lambda _: self.streams.discard(stream))

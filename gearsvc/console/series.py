@@ -10,7 +10,7 @@ often.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gearsvc.console.values import Moment, Percentiles, Rates
@@ -144,6 +144,21 @@ class Series:
         self._functions: dict[FunctionQueue, deque[Totals]] = {}
         self._stepped = 0.0
         self._call: Any = None
+        self._connections = 0
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """
+        Call somebody after each look that found something to be other than at
+        the one before.
+        """
+        self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """
+        Call somebody no more.
+        """
+        self._watchers.remove(watcher)
 
     def start(self) -> None:
         """
@@ -186,13 +201,24 @@ class Series:
         first = self._before(last.totals.at - since)
         return _wait_between(first, last)
 
-    def moments(self, count: int = MOMENTS) -> list[Moment]:
+    def moments(self, count: int = MOMENTS, step: int = 0) -> list[Moment]:
         """
         What happened from one look to the next, the oldest first.
 
         @param count: how many, at most; the newest of them.
+        @param step: if not 0, moments of so many seconds, which begin when the
+            time is a multiple of it; the last goes on.
         """
-        looks = list(self._looks)[-count - 1 :]
+        looks = list(self._looks)
+        if step:
+            last = looks[-1:]
+            looks = [
+                later
+                for earlier, later in zip([None, *looks], looks)
+                if earlier is None or later.totals.at // step != earlier.totals.at // step
+            ]
+            looks += [each for each in last if each is not looks[-1]]
+        looks = looks[-count - 1 :]
         return [_moment(earlier, later) for earlier, later in zip(looks, looks[1:])]
 
     def rates_of(self, queue: FunctionQueue) -> Rates:
@@ -241,6 +267,17 @@ class Series:
         if now - self._stepped >= STEP or now < self._stepped:
             self._step(now)
         self._call = self._reactor.callLater(max(1.0, len(queues) / FUNCTIONS_A_SECOND), self._look)
+        before, connections = self._connections, len(server.sessions)
+        self._connections = connections
+        if self._watchers and (connections != before or self._has_changed()):
+            for watcher in list(self._watchers):
+                watcher()
+
+    def _has_changed(self) -> bool:
+        if len(self._looks) < 2:
+            return True
+        before, last = self._looks[-2], self._looks[-1]
+        return before.totals[1:] != last.totals[1:] or before[1:] != last[1:]
 
     def _step(self, now: float) -> None:
         """

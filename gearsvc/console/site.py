@@ -117,7 +117,7 @@ class Root(Resource):
         files = StaticFiles()
         self._pages = Pages(console, files)
         for path, resource in {
-            b"events": EventsResource(service.job_server, service.reactor),
+            b"events": EventsResource(service.job_server, service.reactor, console.views.series),
             b"metrics": MetricsResource(service, console.lag),
             b"healthz": HealthResource(),
             b"readyz": ReadyResource(service),

@@ -19,7 +19,9 @@ from twisted.internet.defer import Deferred
 from gearsvc import __version__
 from gearsvc.console import attention, looks
 from gearsvc.console.history import History, Payloads
+from gearsvc.console.ranking import Ranked, ranked
 from gearsvc.console.register import Register
+from gearsvc.console.schedule import Scheduled, scheduled
 from gearsvc.console.search import BadQuery as BadQuery, JobQuery as JobQuery, search
 from gearsvc.console.series import MOMENTS, Series
 from gearsvc.console.slices import Slices, TooBusy as TooBusy, Work
@@ -113,19 +115,26 @@ class Views:
 
     # The server
 
+    def now(self) -> float:
+        """
+        The server's time.
+        """
+        return self._server.clock.time()
+
     def overview(self) -> Deferred[Overview]:
         """
         The server at a glance.
         """
         return self.slices.run(self._overview())
 
-    def moments(self, count: int = MOMENTS) -> list[Moment]:
+    def moments(self, count: int = MOMENTS, step: int = 0) -> list[Moment]:
         """
         What happened from second to second, the oldest first.
 
         @param count: how many, at most; the newest of them.
+        @param step: if not 0, from one multiple of so many seconds to the next.
         """
-        return self.series.moments(count)
+        return self.series.moments(count, step)
 
     # Functions
 
@@ -138,6 +147,18 @@ class Views:
         @param contains: only those whose names, as text, hold this, in any case of letters.
         """
         return self.slices.run(self._functions(limit, after, contains.lower()))
+
+    def ranked(self, by: str, down: bool, first: int, limit: int, contains: str = "") -> Deferred[Ranked]:
+        """
+        Functions, in another order.
+
+        @param by: one of L{RANKS <gearsvc.console.ranking.RANKS>}.
+        @param down: whether what has most of it comes first.
+        @param first: how many come before.
+        @param limit: how many.
+        @param contains: as of L{functions}.
+        """
+        return self.slices.run(ranked(self._server, self.series, by, down, first, limit, contains.lower()))
 
     def function(self, name: bytes) -> Function | None:
         """
@@ -154,6 +175,16 @@ class Views:
         answer gave.
         """
         return self.slices.run(search(self._server, self.register, self.history, query))
+
+    def scheduled(self, function: bytes | None = None, first: int = 0, limit: int = 100) -> Deferred[Scheduled]:
+        """
+        The delayed jobs whose time comes next.
+
+        @param function: only those of this function.
+        @param first: how many to pass over.
+        @param limit: how many.
+        """
+        return self.slices.run(scheduled(self._server, function, first, limit))
 
     def job(self, handle: bytes) -> WholeJob | None:
         """

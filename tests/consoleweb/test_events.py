@@ -9,6 +9,7 @@ import re
 
 from gearsvc.console import events
 from gearsvc.console.events import EventsResource
+from gearsvc.console.series import Series
 from tests.consoleweb.web import Reader, WebCase
 
 
@@ -31,7 +32,10 @@ class EventTests(WebCase):
         """
         self.patch(events, "GATHER", 0.01)
         await self.serve()
-        self.resource = EventsResource(self.service.job_server, self.reactor)
+        series = Series(self.service.job_server, self.reactor)
+        series.start()
+        self.addCleanup(series.stop)
+        self.resource = EventsResource(self.service.job_server, self.reactor, series)
         await self.open(events=self.resource)
 
     async def listen(self, query: str = "") -> Reader:
@@ -53,6 +57,20 @@ class EventTests(WebCase):
         worker.says("GRAB_JOB", f"WORK_STATUS {handle}|1|2", f"WORK_COMPLETE {handle}|done")
         await client.hears_all(2)
         worker.hangs_up()
+
+    async def test_changed(self) -> None:
+        """
+        Who asks for that alone is told that something has changed, not what, and nothing while all stays as it is.
+        """
+        await self.serve_events()
+        reader = await self.listen("?event=changed")
+        self.assertEqual(self.service.job_server.observers.job_completed, ())
+        await self.run_a_job()
+        await self.until(lambda: bool(told(reader)))
+        ((name, said),) = told(reader)
+        self.assertEqual((name, list(said)), ("changed", ["time"]))
+        reader.transport.abortConnection()
+        await self.until(lambda: not self.resource.streams)
 
     async def test_life(self) -> None:
         """

@@ -15,6 +15,7 @@ from twisted.web.template import Tag
 
 from gearsvc.console.login import local_path
 from gearsvc.console.pages.elements import element
+from gearsvc.console.pages.parts import LONG
 from gearsvc.console.pages.serving import Asked
 from gearsvc.console.values import Name
 
@@ -90,11 +91,12 @@ def confirmed(
     )
 
 
-def typed(name: Name) -> str:
+def typed(name: Name, action: str) -> str:
     """
-    What has to be typed for a name: the name as it is shown.
+    What has to be typed to confirm something about a name: the name as it is
+    shown or, if nobody would type it, what is to be done.
     """
-    return str(name)
+    return str(name) if 0 < len(name) <= LONG and name == name.strip() else action
 
 
 def back_from(asked: Asked, default: str) -> str:

@@ -243,3 +243,20 @@ def card(heading: str, *body: Any, key: str = "", more: Any = "") -> Tag:
     if key:
         made.attributes["id"] = key
     return made
+
+
+def tile(label: str, value: Any, below: Any = "", kind: str = "", href: str = "") -> Tag:
+    """
+    A number that is looked at often.
+
+    @param below: what it is, or is of.
+    @param kind: C{good}, C{warn}, C{bad}, or nothing.
+    @param href: where there is more.
+    """
+    body = [
+        element("span", label, class_="label"),
+        element("span", value, class_="value"),
+        element("span", below, class_="below"),
+    ]
+    attributes = {"class_": f"tile {kind}".rstrip(), "data_key": label}
+    return element("a", *body, href=href, **attributes) if href else element("div", *body, **attributes)

@@ -10,6 +10,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from gearsvc.console.files import StaticFiles
+from gearsvc.console.pages.function import FunctionPage
+from gearsvc.console.pages.functions import FunctionsPage
 from gearsvc.console.pages.overview import OverviewPage
 from gearsvc.console.pages.serving import Asked, Done, Notices, Page, PageResource, Shown
 from gearsvc.console.problems import Problem, ProblemResource
@@ -22,6 +24,8 @@ NOTHING = Problem(404, "There is nothing at this path.")
 
 PAGES: dict[str, type[Page]] = {
     "": OverviewPage,
+    "functions": FunctionsPage,
+    "functions/*": FunctionPage,
 }
 """
 Each by its path.  C{*} at the end stands for any name.
