@@ -9,15 +9,16 @@ L{Guard <gearsvc.console.safety.Guard>}.  What can't be done is a L{Problem
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from gearsvc.console.problems import Problem
+from gearsvc.console.search import MAX_LIMIT, JobQuery, search
 from gearsvc.console.slices import Work
 from gearsvc.console.submitting import Submission, Submitted
-from gearsvc.console.values import PRIORITIES, Name
+from gearsvc.console.values import LIVE, PRIORITIES, STATES, Jobs, Name
 from gearsvc.console.views import Views
 from gearsvc.core.jobs import DELAYED, QUEUED
 from gearsvc.core.jobserver import MAX_UNIQUE
@@ -122,6 +123,17 @@ class Actions:
         self._server.flush()
         return CancelledJobs(cancelled, missing)
 
+    def cancel_found(self, query: JobQuery) -> Deferred[Cancelled]:
+        """
+        Cancel all jobs that a search finds, on whatever page, but for those
+        that come meanwhile, are over, or are being stored.
+        """
+        states = query.states & set(LIVE) if query.states else frozenset(LIVE)
+        if not states:
+            raise Problem(400, "Jobs that are over can't be cancelled; search for some that are not.")
+        query = replace(query, states=states, limit=MAX_LIMIT, after=None, oldest_first=False)
+        return self._views.slices.run(self._cancel_found(query)).addCallback(Cancelled)
+
     # Functions
 
     def pause(self, function: bytes) -> Deferred[None]:
@@ -220,6 +232,24 @@ class Actions:
         name = Name(function)
         if confirm != name and confirm.encode("utf-8", "surrogatepass") != function:
             raise Problem(409, f"To confirm, repeat the function's name: {name[:200]}")
+
+    def _cancel_found(self, query: JobQuery) -> Work[int]:
+        server, views = self._server, self._views
+        cancelled = 0
+        while True:
+            found: Jobs = yield from search(server, views.register, views.history, query)
+            for number, each in enumerate(found.jobs):
+                job = server.jobs.get(each.handle.raw)
+                # It may have begun to run since it was found.
+                if job is not None and STATES[job.state] in query.states:
+                    cancelled += server.cancel(job.handle)
+                if number % 64 == 63:
+                    server.flush()
+                    yield
+            server.flush()
+            if found.following is None:
+                return cancelled
+            query = replace(query, after=found.following)
 
     def _clear(self, queue: FunctionQueue) -> Work[int]:
         server, register = self._server, self._views.register
