@@ -79,7 +79,7 @@ class LoginResource(Resource):
                         "form",
                         element("label", "Token", for_="token"),
                         _field(problem),
-                        element("p", "A viewer's or an operator's, from the file that --console-token-file names.", id="hint", class_="hint"),
+                        element("p", "A viewer's or an operator's, from the file that the server was started with.", id="hint", class_="hint"),
                         element("input", type="hidden", name="next", value=path),
                         element("button", "Log in", type="submit", class_="first"),
                         method="post",

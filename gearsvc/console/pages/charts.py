@@ -183,7 +183,7 @@ def seconds(value: float) -> str:
     """
     A length of time beside a chart: a power of ten as itself.
     """
-    if value >= 100 and 10 ** round(log10(value)) == value:
+    if value >= 1 and 10 ** round(log10(value)) == value:
         return f"{value:,.0f} s"
     return age(value)
 

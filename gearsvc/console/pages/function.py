@@ -104,7 +104,7 @@ class FunctionPage(Page):
         now = self.views.now()
         running = await self.views.jobs(JobQuery(function=asked.name, states=frozenset({"running"}), oldest_first=True, limit=LISTED))
         waiting = await self.views.jobs(
-            JobQuery(function=asked.name, states=frozenset({"queued", "delayed", "storing"}), oldest_first=True, limit=LISTED)
+            JobQuery(function=asked.name, states=frozenset({"queued", "storing"}), oldest_first=True, limit=LISTED)
         )
         workers = await self.views.workers(LISTED, 0, asked.name)
         name = function.name
@@ -122,6 +122,7 @@ class FunctionPage(Page):
             ],
             self.section,
             [element("span", cut(name, 200) or "(empty)", class_="name"), *states(function)],
+            pausing(function, quiet=False) if asked.operator else "",
         )
 
     # What is shown
@@ -146,7 +147,7 @@ class FunctionPage(Page):
             element("a", label, href=f"/jobs?function={path}{more}")
             for label, more in (("All", ""), ("Failed", "&state=failed"), ("Completed", "&state=completed"))
         ]
-        body = table(asked, "The jobs that run, and those that wait longest", JOBS, rows()) if found else empty("No jobs wait or run.")
+        body = table(asked, "The jobs that run, and those that wait longest", JOBS, rows()) if found else empty("No job runs, and none waits for a worker.")
         return card("Jobs", body, key="jobs", more=element("span", *_spaced(links), class_="links"))
 
     def _workers(self, asked: Asked, function: Function, found: list[Connection], now: float) -> Tag:
@@ -288,14 +289,14 @@ def _times(function: Function) -> Tag:
             "tr", element("th", label, scope="row"), *(element("td", age(value), class_="num") for value in cells), data_key=label
         )
 
-    headings = ("half", "90 %", "95 %", "99 %", "mean")
+    headings = ("half", "90%", "95%", "99%", "mean")
     return card(
         "How long it takes",
         element(
             "div",
             element(
                 "table",
-                element("caption", "How long jobs waited and ran: half of them no longer than, 90 % no longer than, and so on", class_="hidden"),
+                element("caption", "How long jobs waited and ran: half of them no longer than, 90% no longer than, and so on", class_="hidden"),
                 element("thead", element("tr", element("td"), *(element("th", each, scope="col", class_="num") for each in headings))),
                 element("tbody", of("Waited", function.wait), of("Ran", function.run)),
             ),
@@ -335,7 +336,6 @@ def _administration(function: Function) -> Tag:
         "Administration",
         facts(
             [
-                ("Handing out", [pausing(function, quiet=False), element("small", "Paused, jobs are taken and stay.")]),
                 ("Taking jobs", [draining, element("small", "What is there is still done.")]),
                 (
                     "Limits",

@@ -67,7 +67,12 @@ def page(pages: Pages, asked: Asked, shown: Shown, notice: str, problem: str) ->
 def _main(shown: Shown) -> Tag:
     main = element(
         "main",
-        element("h1", shown.heading if shown.heading is not None else shown.title),
+        element(
+            "div",
+            element("h1", shown.heading if shown.heading is not None else shown.title),
+            shown.aside,
+            class_="title",
+        ),
         shown.body,
         id="main",
         tabindex="-1",

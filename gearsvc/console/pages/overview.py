@@ -27,9 +27,9 @@ BUSIEST = 8
 How many functions are listed.
 """
 
-FEW = 20
+FEW = 6
 """
-How many things to look at are listed before the others are counted.
+How many things to look at are shown before the others have to be asked for.
 """
 
 ADVICE = {
@@ -88,8 +88,8 @@ class OverviewPage(Page):
             Line("Failed", "failed", per_second("failed")),
         ]
         waits = [
-            Line("99 %", "p99", waited("p99")),
-            Line("95 %", "p95", waited("p95")),
+            Line("99%", "p99", waited("p99")),
+            Line("95%", "p95", waited("p95")),
             Line("half", "p50", waited("p50")),
         ]
         there = [
@@ -177,23 +177,36 @@ def attention(found: list[Attention], of_function: bool = False) -> Any:
     """
     if not found:
         return element("p", badge("well", "good"), " Nothing needs attention.", class_="well", id="attention")
-    items = []
-    for each in found[:FEW]:
-        of = "" if of_function else each.function.path if each.function is not None else ""
-        about: Any = ""
-        if each.function is not None and not of_function:
-            about = [element("a", name(each.function), href=function_path(each.function)), " "]
-        items.append(
-            element(
-                "li",
-                badge(each.kind.replace("_", " "), "bad" if each.severity == "error" else "warn"),
-                element("div", element("p", about, each.sentence), element("p", ADVICE[each.kind], _way(each), class_="quiet")),
-                data_key=f"{each.kind} {of}"[:500],
-            )
+    items = [_item(each, of_function) for each in found]
+    more: Any = ""
+    if len(items) > FEW:
+        more = element(
+            "details",
+            element("summary", f"{number(len(items) - FEW)} more"),
+            element("ul", *items[FEW:], class_="attention"),
+            id="attention-more",
         )
-    if len(found) > FEW:
-        items.append(element("li", f"And {number(len(found) - FEW)} more of these.", data_key="more"))
-    return card("Needs attention", element("ul", *items, class_="attention"), key="attention", more=badge(number(len(found)), "count"))
+    return card(
+        "Needs attention",
+        element("ul", *items[:FEW], class_="attention"),
+        more,
+        key="attention",
+        more=badge(number(len(found)), "count"),
+    )
+
+
+def _item(of: Attention, of_function: bool) -> Tag:
+    about: Any = ""
+    path = of.function.path if of.function is not None else ""
+    if of.function is not None and not of_function:
+        about = [element("a", name(of.function), href=function_path(of.function)), ": "]
+    return element(
+        "li",
+        badge(of.kind.replace("_", " "), "bad" if of.severity == "error" else "warn"),
+        element("p", about, of.sentence),
+        element("p", ADVICE[of.kind], _way(of), class_="quiet"),
+        data_key=f"{of.kind} {path}"[:500],
+    )
 
 
 def _way(of: Attention) -> Any:

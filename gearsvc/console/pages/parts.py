@@ -49,7 +49,7 @@ def share(value: float | None) -> str:
     """
     if value is None:
         return NONE
-    return "< 0.1 %" if 0 < value < 0.001 else f"{value:.1%}".replace("%", " %") if 0 < value < 0.1 else f"{value:.0%}".replace("%", " %")
+    return "< 0.1%" if 0 < value < 0.001 else f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
 
 
 def size(value: int) -> str:
@@ -112,7 +112,7 @@ def ago(at: float | None, now: float) -> Any:
         when = datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError, OSError):
         return f"{at:.0f} s after 1970"
-    said = f"{age(now - at)} ago" if at <= now else f"in {age(at - now)}"
+    said = "just now" if abs(now - at) < 1 else f"{age(now - at)} ago" if at < now else f"in {age(at - now)}"
     return element("time", said, datetime=f"{when:%Y-%m-%dT%H:%M:%SZ}", title=f"{when:%Y-%m-%d %H:%M:%S} UTC", class_="ago")
 
 

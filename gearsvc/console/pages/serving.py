@@ -150,6 +150,7 @@ class Shown:
     @ivar body: what stands below the title: anything that L{twisted.web.template} takes.
     @ivar section: to which link of the navigation it belongs.
     @ivar heading: what stands as its title, if that is more than text.
+    @ivar aside: what stands beside the title: what is done most often, say.
     @ivar live: whether the script keeps it up to date.
     @ivar every: after how many seconds at the latest.
     """
@@ -158,6 +159,7 @@ class Shown:
     body: Any
     section: str = ""
     heading: Any = None
+    aside: Any = ""
     live: bool = True
     every: int = 10
 
