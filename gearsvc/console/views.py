@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from gearsvc import __version__
 from gearsvc.console import attention, looks
+from gearsvc.console.ends import explain_ended
 from gearsvc.console.history import History, Payloads
 from gearsvc.console.ranking import Ranked, ranked
 from gearsvc.console.register import Register
@@ -101,6 +102,7 @@ class Views:
         """
         self._started = self._server.clock.time()
         self._server.observers.add(self.history)
+        self._server.explain_ended = self._explain_ended
         self.series.start()
         self.register.start()
 
@@ -216,10 +218,15 @@ class Views:
 
     def explain(self, handle: bytes) -> Explanation | None:
         """
-        Why a job is where it is; C{None} if it does not live.
+        Why a job is where it is, or what became of it; C{None} if it is not
+        remembered.
         """
         job = self._server.jobs.get(handle)
-        return explain(self._server, job) if job is not None else None
+        return explain(self._server, job) if job is not None else self._explain_ended(handle)
+
+    def _explain_ended(self, handle: bytes) -> Explanation | None:
+        found = self.history.find(handle)
+        return explain_ended(found[0], self.now()) if found is not None else None
 
     # Connections
 

@@ -141,9 +141,10 @@ def _explain(server: JobServer, session: Session, words: Words) -> bytes | None:
     if len(words) != 2:
         return _incomplete(b"explain")
     job = server.jobs.get(words[1])
-    if job is None:
+    found = explain(server, job) if job is not None else server.explain_ended(words[1])
+    if found is None:
         return b"ERR UNKNOWN_JOB\r\n"
-    cause, sentence, facts = explain(server, job)
+    cause, sentence, facts = found
     lines = [sentence, f"cause\t{cause}"]
     for name, value in facts.items():
         lines.append(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")

@@ -118,6 +118,8 @@ def _running(job: Job, now: float) -> Explanation:
 def _storing(server: JobServer, now: float) -> Explanation:
     failure = server.store.failure if server.store is not None else None
     if failure is not None:
+        # It may be what a database says, of several lines.
+        failure = text(failure.encode("utf-8", "backslashreplace"))
         return Explanation("store_fails", f"It is to be stored, and the store fails: {failure}", {"failure": failure})
     return Explanation("storing", "It is being stored; nobody has been told yet that it was accepted.", {})
 
@@ -180,11 +182,17 @@ def _of_workers(server: JobServer, queue: FunctionQueue, now: float) -> Explanat
         )
     if asleep:
         longest = min(worker.since for worker in asleep)
+        facts: dict[str, Fact] = {"asleep": _list(asleep), "asleep_since": longest}
+        others = ""
+        if woken:
+            # They were asleep as well.
+            facts["woken"], facts["woken_at"] = _list(woken), min(worker.since for worker in woken)
+            others = f" {len(woken):,} more {_was(woken)} woken and {_has(woken)} not asked for a job yet."
         return Explanation(
             "asleep",
             f"{_those(asleep)} that can do it {_is(asleep)} asleep, the longest for {span(now - longest)};"
-            " more are woken within --wakeup-delay.",
-            {"asleep": _list(asleep), "asleep_since": longest},
+            f" more are woken within --wakeup-delay.{others}",
+            facts,
         )
     idle = [worker for worker in workers if not worker.running and worker.wakefulness != WOKEN]
     if woken:
@@ -192,7 +200,7 @@ def _of_workers(server: JobServer, queue: FunctionQueue, now: float) -> Explanat
         return Explanation(
             "woken",
             f"{_those(woken)} that can do it {_was(woken)} woken, the first {span(now - first)} ago, and"
-            f" {'has' if len(woken) == 1 else 'have'} not asked for a job since.",
+            f" {_has(woken)} not asked for a job since.",
             {"woken": _list(woken), "woken_at": first},
         )
     if idle:
@@ -241,6 +249,10 @@ def _is(workers: list[Session]) -> str:
 
 def _was(workers: list[Session]) -> str:
     return "was" if len(workers) == 1 else "were"
+
+
+def _has(workers: list[Session]) -> str:
+    return "has" if len(workers) == 1 else "have"
 
 
 def _reads(workers: list[Session]) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Callable, Sequence
 from gearsvc.core import admin, requests, wire
 from gearsvc.core.clock import Clock
 from gearsvc.core.counts import count
+from gearsvc.core.explain import Explanation
 from gearsvc.core.jobs import (
     DELAYED,
     FINISHED,
@@ -54,12 +55,20 @@ _DRAINING = wire.error(b"QUEUE_ERROR", b"The function takes no more jobs: it is 
 _UNIQUE_TOO_LARGE = wire.error(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
 
 
+def _forgotten(handle: bytes) -> None:
+    """
+    Nothing is known of a job that is over.
+    """
+
+
 class JobServer(Lifecycle):
     """
     A Gearman job server without its sockets.
 
     @ivar shut_down: what the admin command C{shutdown} calls, with whether to
         be graceful.
+    @ivar explain_ended: what became of a job that is over, by its handle.  The
+        server has forgotten such a job; whoever remembers some may answer.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class JobServer(Lifecycle):
         """
         super().__init__(settings, clock, store)
         self.shut_down: Callable[[bool], object] | None = None
+        self.explain_ended: Callable[[bytes], Explanation | None] = _forgotten
         self._prefix = handle_prefix + b":"
         self._number = first_number - 1
         self._pauses = Pauses()

@@ -93,14 +93,15 @@ class ExplainTests(CoreCase):
 
     def test_asleep(self) -> None:
         """
-        Workers sleep, and were not woken for it.
+        Workers sleep, and were not woken for it, though others were.
         """
         self.serve(worker_wakeup=1)
         first, _ = self.sleeper("f"), self.sleeper("f")
         self.connect().says("SUBMIT_JOB f||x")
         self.assertEqual(first.hears(), ["NOOP"])
-        found = self.why(cause="asleep", sentence=r"The one worker that can do it is asleep, .* woken within --wakeup-delay\.")
-        self.assertEqual(found.facts["asleep_since"], NOON)
+        sentence = r"The one worker that can do it is asleep, .* woken within --wakeup-delay\. 1 more was woken and has not asked .*"
+        found = self.why(cause="asleep", sentence=sentence)
+        self.assertEqual((found.facts["asleep_since"], found.facts["woken_at"]), (NOON, NOON))
 
     def test_woken(self) -> None:
         """
