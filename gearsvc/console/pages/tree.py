@@ -12,8 +12,12 @@ from twisted.web.server import Request
 from gearsvc.console.files import StaticFiles
 from gearsvc.console.pages.function import FunctionPage
 from gearsvc.console.pages.functions import FunctionsPage
+from gearsvc.console.pages.job import JobPage
+from gearsvc.console.pages.jobs import JobsPage
 from gearsvc.console.pages.overview import OverviewPage
+from gearsvc.console.pages.scheduled import ScheduledPage
 from gearsvc.console.pages.serving import Asked, Done, Notices, Page, PageResource, Shown
+from gearsvc.console.pages.workers import WorkerPage, WorkersPage
 from gearsvc.console.problems import Problem, ProblemResource
 from gearsvc.console.values import name_of_segment
 
@@ -26,6 +30,11 @@ PAGES: dict[str, type[Page]] = {
     "": OverviewPage,
     "functions": FunctionsPage,
     "functions/*": FunctionPage,
+    "jobs": JobsPage,
+    "jobs/*": JobPage,
+    "scheduled": ScheduledPage,
+    "workers": WorkersPage,
+    "workers/*": WorkerPage,
 }
 """
 Each by its path.  C{*} at the end stands for any name.
