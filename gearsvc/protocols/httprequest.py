@@ -105,6 +105,9 @@ def read_head(method: bytes, target: bytes, headers: Headers) -> Submission:
     function = unquote_to_bytes(path[1:])
     if not function:
         raise Refused(404, "the path names a function: /FUNCTION")
+    if b"\0" in function:
+        # A worker would take what is behind it for the workload.
+        raise Refused(400, "the path has a NUL (%00): a function's name cannot hold one")
     priority = _only(headers, "X-Gearman-Priority").lower()
     if priority not in PRIORITIES:
         raise Refused(400, "X-Gearman-Priority is high, normal or low")

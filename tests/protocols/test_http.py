@@ -37,12 +37,12 @@ class HeadTests(SynchronousTestCase):
 
     def test_function(self) -> None:
         """
-        The path without its slash is the function's name, percent-decoded, and may hold anything.
+        The path without its slash is the function's name, percent-decoded, and may hold anything but a NUL.
         """
         for target, function in {
             "/reverse": b"reverse",
             "/a/b/c": b"a/b/c",
-            "/a%2Fb%00c": b"a/b\0c",
+            "/a%2Fb%0Ac": b"a/b\nc",
             "//reverse": b"/reverse",
             "/%2Freverse/": b"/reverse/",
             "/caf%C3%A9": "café".encode(),
@@ -139,6 +139,14 @@ class HeadTests(SynchronousTestCase):
         """
         for target in ("/100%", "/%zz", "/a%4", "/%%41", "/%u1234", "reverse", "*", "ftp://server/f"):
             self.assertEqual(self.refusal(target).code, 400)
+
+    def test_nul(self) -> None:
+        """
+        A name with a NUL in it is refused: Gearman's packets end a name there, and a worker would get a wrong workload.
+        """
+        for target in ("/%00", "/f%00", "/f%00workload?x"):
+            refused = self.refusal(target)
+            self.assertEqual((refused.code, refused.reason), (400, "the path has a NUL (%00): a function's name cannot hold one"))
 
 
 class MakerTests(SynchronousTestCase):
