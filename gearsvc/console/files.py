@@ -14,7 +14,7 @@ from twisted.web.http import CACHED
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from gearsvc.console.problems import Problem, ProblemResource
+from gearsvc.console.problems import Problem, ProblemResource, write_problem
 
 TYPES = {
     "console.css": "text/css; charset=utf-8",
@@ -24,6 +24,8 @@ TYPES = {
 """
 All of them, and what they are.
 """
+
+NO_FILE = Problem(404, "There is no such file.")
 
 YEAR = 365 * 24 * 3600
 
@@ -78,8 +80,14 @@ class StaticFiles(Resource):
         """
         return f"/static/{name}?v={self._files[name].tag}"
 
+    def render(self, request: Request) -> bytes:
+        """
+        There is no list of them.
+        """
+        return write_problem(request, NO_FILE)
+
     def getChild(self, path: bytes, request: Request) -> IResource:
         """
         There are no others.
         """
-        return ProblemResource(Problem(404, "There is no such file."))
+        return ProblemResource(NO_FILE)

@@ -4,6 +4,7 @@
 
 (() => {
   const LEAST = 2000; /* milliseconds between two looks at the server, at least */
+  const SHARE = 10; /* and so many times as many as the last look took */
   const WITHOUT_EVENTS = 5000; /* and, at most, where no events come */
   const main = document.querySelector("main[data-live]");
   const sign = document.getElementById("live");
@@ -77,6 +78,7 @@
   /* When to look. */
 
   let last = Date.now(); /* when the page was as it is */
+  let took = 0;
   let waiting = null;
   let asking = false;
   let events = null;
@@ -94,7 +96,7 @@
   }
 
   function soon() {
-    look(Math.max(last + LEAST - Date.now(), 0));
+    look(Math.max(last + Math.max(LEAST, SHARE * took) - Date.now(), 0));
   }
 
   function look(milliseconds) {
@@ -117,6 +119,7 @@
       return;
     }
     asking = true;
+    const begun = Date.now();
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
       if (answer.redirected) {
@@ -140,6 +143,7 @@
     } finally {
       asking = false;
       last = Date.now();
+      took = last - begun;
       again();
     }
   }
