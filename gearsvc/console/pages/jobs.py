@@ -45,10 +45,10 @@ from gearsvc.console.search import JobQuery
 from gearsvc.console.values import ENDED, LIVE, PRIORITIES, Job, Name, name_of_segment
 
 JOBS = (
-    Column("Job"),
+    Column("Job", "handle"),
+    Column("State"),
     Column("Function", "wide"),
     Column("Unique id", "wide narrow"),
-    Column("State"),
     Column("Submitted", sort="submitted", down=True),
     Column("Ran for", "num", title="How long its worker has had it, or had it"),
     Column("Progress or worker"),
@@ -89,15 +89,15 @@ class JobsPage(Page):
             asked.request.setResponseCode(BAD_REQUEST)
             return Shown("Jobs", [form_of_search, element("p", str(search.problem), class_="notice bad")], self.section, live=False)
         found = await self.views.jobs(search.query)
-        body: list[Any] = [form_of_search, await self._summary(search.query, len(found.jobs), found.following is not None)]
+        summary = await self._summary(search.query, len(found.jobs), found.following is not None)
+        body: list[Any] = [form_of_search, element("div", summary, _chosen(asked, found.jobs), class_="above")]
         if found.jobs:
-            body.append(_chosen(asked, found.jobs))
             body.append(self._table(asked, found.jobs, search.query))
             body.append(following(asked, found.following, search.query.after is not None))
         else:
             body.append(_nothing(search.query))
         if asked.operator:
-            body.append(element("section", *_many(asked, search, bool(found.jobs)), _submission(asked, search.query), class_="actions", id="actions"))
+            body.append(element("section", *_many(asked, search, bool(found.jobs)), _submission(asked, search.query), class_="doings", id="doings"))
         return Shown("Jobs", body, self.section)
 
     async def _summary(self, query: JobQuery, shown: int, more: bool) -> Tag:
@@ -196,9 +196,9 @@ def job_cells(job: Job, now: float) -> list[Any]:
         doing = ""
     return [
         job_link(job.handle),
+        [job_state(job.state, job.reason), _flags(job)],
         function_link(job.function),
         name(job.unique) if job.unique else "",
-        [job_state(job.state, job.reason), _flags(job)],
         ago(job.submitted, now),
         age(until - since) if since is not None else "",
         doing,
@@ -310,7 +310,7 @@ def _submission(asked: Asked, query: JobQuery) -> Tag:
             element("p", "It runs in the background, and is acknowledged once it is stored.", class_="hint"),
             element("button", "Submit", type="submit", class_="first"),
         ),
-        class_="confirm",
+        class_="confirm plain",
         id="submit-form",
     )
 

@@ -27,8 +27,8 @@ them, all jobs before are passed over.
 
 JOBS = (
     Column("Time"),
-    Column("", "num", title="How soon that is"),
-    Column("Job"),
+    Column("How soon", "num"),
+    Column("Job", "handle"),
     Column("Function", "wide"),
     Column("Unique id", "wide narrow"),
     Column("Priority", "narrow"),

@@ -321,7 +321,8 @@ class PageResource(Resource):
                 request.finish()
 
         def fail(failure: Failure) -> None:
-            if failure.check(CancelledError) is None:
+            # The page was given up where the server stops, or where whoever asked for it has gone.
+            if not request._disconnected and failure.check(CancelledError) is None:
                 log.failure("a mistake in a page of the console", failure)
             request.setResponseCode(500)
             request.setHeader("Content-Type", "text/plain; charset=utf-8")

@@ -61,7 +61,7 @@ _KEYS: dict[str, Callable[[Connection], Any]] = {
 
 ABILITIES = (Column("Function", "wide"), Column("A job may take", "num"))
 
-ASSIGNMENTS = (Column("Job"), Column("Function", "wide"), Column("Given to it"), Column("For", "num"), Column("Progress"))
+ASSIGNMENTS = (Column("Job", "handle"), Column("Function", "wide"), Column("Given to it"), Column("For", "num"), Column("Progress"))
 
 
 class WorkersPage(Page):
@@ -159,9 +159,11 @@ def _worker(each: Connection, now: float) -> list[Any]:
     job: Any = ""
     if each.jobs:
         first = each.jobs[0]
-        job = [job_link(first.handle), " ", progress(first.progress) if first.progress is not None else "", " ", function_link(first.function)]
+        job = element("span", job_link(first.handle), function_link(first.function), class_="doing handle")
+        if first.progress is not None:
+            job(progress(first.progress))
         if each.job_count > 1:
-            job.append(f" and {number(each.job_count - 1)} more")
+            job(f" and {number(each.job_count - 1)} more")
     return [
         _named(each),
         each.host,
