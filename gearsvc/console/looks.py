@@ -52,6 +52,28 @@ def oldest_age(queue: FunctionQueue, now: float) -> float | None:
     return max(now - min(since), 0.0) if since else None
 
 
+LOOKED_AT = 1000
+"""
+How many jobs that are over are passed over to find one that waits.
+"""
+
+
+def upcoming(queue: FunctionQueue, limit: int, now: float) -> list[Job]:
+    """
+    The jobs of a function that are to be handed out next, in that order.
+
+    @param limit: how many, at most.
+    """
+    found: list[Job] = []
+    for line in queue.lines:
+        for job in islice(line, LOOKED_AT):
+            if len(found) == limit:
+                return found
+            if job.state == jobs.QUEUED:
+                found.append(job_view(job, now))
+    return found
+
+
 def function_view(queue: FunctionQueue, series: Series, now: float) -> Function:
     """
     A function.

@@ -32,6 +32,7 @@ from gearsvc.console.values import (
     Connections,
     Function,
     Functions,
+    Job,
     Jobs,
     Moment,
     Name,
@@ -170,6 +171,15 @@ class Views:
         return looks.function_view(queue, self.series, self._server.clock.time()) if queue is not None else None
 
     # Jobs
+
+    def upcoming(self, function: bytes, limit: int) -> list[Job]:
+        """
+        The jobs of a function that are to be handed out next, in that order.
+
+        @param limit: how many, at most.
+        """
+        queue = self._server.functions.get(function)
+        return looks.upcoming(queue, limit, self._server.clock.time()) if queue is not None else []
 
     def jobs(self, query: JobQuery) -> Deferred[Jobs]:
         """

@@ -405,6 +405,49 @@ class SeriesTests(Case):
         self.assertEqual((second.submitted, second.completed, second.waiting, second.wait.count), (0, 2, 3, 2))
         self.assertEqual(self.views.moments(1), [second])
 
+    def test_longer_moments(self) -> None:
+        """
+        Moments of several seconds begin at the same times whenever one asks, and the last goes on; together they
+        tell of the same jobs.
+        """
+        self.assertEqual(self.views.moments(100, 5), [])
+        begins = set()
+        for _ in range(23):
+            self.submits(2)
+            self.passes(1)
+            moments = self.views.moments(100, 5)
+            begins.update(each.at - each.seconds for each in moments)
+        self.assertEqual([each.seconds for each in moments[:-1]], [5.0] * (len(moments) - 1))
+        self.assertEqual([each.submitted for each in moments[:-1]], [10] * (len(moments) - 1))
+        self.assertEqual(sum(each.submitted for each in moments), 46)
+        self.assertEqual(len(begins), len(moments))
+        self.assertEqual(len(self.views.moments(2, 5)), 2)
+
+    def test_watched(self) -> None:
+        """
+        Who wants to know is told after a second in which something happened, and only then.
+        """
+        told: list[None] = []
+
+        def watcher() -> None:
+            told.append(None)
+
+        self.passes(2)
+        self.views.series.watch(watcher)
+        self.passes(5)
+        self.assertEqual(told, [])
+        self.submits(100)
+        self.passes(3)
+        # A client came, and its jobs.
+        self.assertEqual(len(told), 1)
+        self.completes(1)
+        self.passes(3)
+        self.assertEqual(len(told), 2)
+        self.views.series.unwatch(watcher)
+        self.submits(1)
+        self.passes(3)
+        self.assertEqual(len(told), 2)
+
     def test_rates(self) -> None:
         """
         A rate is over the last minute, or over as long as there was one.
@@ -638,6 +681,21 @@ class SearchTests(Case):
                 if after is None:
                     break
             self.assertEqual(seen, expected)
+
+    def test_upcoming(self) -> None:
+        """
+        What is handed out next is listed in that order, without those that are over, run or wait for their time.
+        """
+        self.assertEqual(self.views.upcoming(b"f", 10), [])
+        client, worker = self.connect(), self.worker("f")
+        client.says(
+            "SUBMIT_JOB_LOW_BG f||w", "SUBMIT_JOB_BG f||w", "SUBMIT_JOB_BG f||w", "SUBMIT_JOB_HIGH_BG f||w", "SUBMIT_JOB_BG f||w"
+        )
+        client.says(f"SUBMIT_JOB_EPOCH f||{int(NOON) + 60}|w")
+        self.server.cancel(b"H:3")
+        worker.says("GRAB_JOB")
+        self.assertEqual([job.handle for job in self.views.upcoming(b"f", 10)], ["H:2", "H:5", "H:1"])
+        self.assertEqual([job.handle for job in self.views.upcoming(b"f", 2)], ["H:2", "H:5"])
 
     def test_small_function(self) -> None:
         """

@@ -103,9 +103,7 @@ class FunctionPage(Page):
             raise no_function(asked.name)
         now = self.views.now()
         running = await self.views.jobs(JobQuery(function=asked.name, states=frozenset({"running"}), oldest_first=True, limit=LISTED))
-        waiting = await self.views.jobs(
-            JobQuery(function=asked.name, states=frozenset({"queued", "storing"}), oldest_first=True, limit=LISTED)
-        )
+        waiting = self.views.upcoming(asked.name, LISTED)
         workers = await self.views.workers(LISTED, 0, asked.name)
         name = function.name
         return Shown(
@@ -115,7 +113,7 @@ class FunctionPage(Page):
                 _strip(function),
                 attention(function.attention, True) if function.attention else "",
                 element("div", _history(function), _times(function), class_="two"),
-                self._jobs(asked, function, [*running.jobs, *waiting.jobs], now),
+                self._jobs(asked, function, [*running.jobs, *waiting], now),
                 self._workers(asked, function, workers.connections, now),
                 accounts("Since the server started", function.tally, function.total),
                 _administration(function) if asked.operator else "",
@@ -147,7 +145,7 @@ class FunctionPage(Page):
             element("a", label, href=f"/jobs?function={path}{more}")
             for label, more in (("All", ""), ("Failed", "&state=failed"), ("Completed", "&state=completed"))
         ]
-        body = table(asked, "The jobs that run, and those that wait longest", JOBS, rows()) if found else empty("No job runs, and none waits for a worker.")
+        body = table(asked, "The jobs that run, and those that are next", JOBS, rows()) if found else empty("No job runs, and none waits for a worker.")
         return card("Jobs", body, key="jobs", more=element("span", *_spaced(links), class_="links"))
 
     def _workers(self, asked: Asked, function: Function, found: list[Connection], now: float) -> Tag:
