@@ -17,7 +17,7 @@ the end of the page.
 
 A line C{...} stands for any lines.  What differs from run to run (see
 L{VARYING}) need not be the same, but the same handle is the same everywhere on
-a page.  The ports 4730 and 4731 are free ports in truth.
+a page.  The ports 4730, 4731, 4780 and 8080 are free ports in truth.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tests.running import HOST, PATIENCE, free_port
 VARYING = (
     (r"(?<![\w.])/[\w./+-]+", "<path>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([+.]\d+)?", "<time>"),
+    (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<time>"),
     (r"\bPython \d\S*", "Python <version>"),
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
@@ -91,7 +92,7 @@ class Console:
         """
         @param checkout: a copy of the checkout, where the commands are run and which they may change.
         """
-        self.ports = {4730: free_port(), 4731: free_port()}
+        self.ports = {port: free_port() for port in (4730, 4731, 4780, 8080)}
         self._checkout = checkout
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         self._shown: dict[str, str] = {}
@@ -149,7 +150,8 @@ class Console:
             stderr=subprocess.STDOUT,
             timeout=3 * PATIENCE,
         )
-        return done.stdout.decode()
+        # What a terminal makes of the line ends of HTTP.
+        return done.stdout.decode().replace("\r\n", "\n")
 
     def _start(self, terminal: str, command: str) -> None:
         self._end(terminal, signal.SIGKILL)

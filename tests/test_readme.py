@@ -144,12 +144,17 @@ class CommandTests(unittest.TestCase):
         """
         self.play("docs/moving-from-gearmand.md")
 
-
     def test_moving_jobs(self) -> None:
         """
         Stored jobs are shown and moved as the page shows it.
         """
         self.play("docs/moving-jobs.md")
+
+    def test_http(self) -> None:
+        """
+        Jobs are submitted by curl, and answered, as the page shows it.
+        """
+        self.play("docs/http.md")
 
 
 class SystemdTests(unittest.TestCase):
