@@ -185,6 +185,9 @@ requests = st.builds(
 )
 cuts = st.lists(st.integers(0, 10_000), max_size=10)
 
+# How long an example takes says more of the machine than of us.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 TOKENS = (
     b"GET POST HEAD PUT / /f /fail /stream /later % %00 %2F ? HTTP/1.1 HTTP/1.0 HTTP/2.0 \r\n \r\n \r\n\r\n \n \r \0 \t : ; , = "
     b"Content-Length: Transfer-Encoding: chunked identity Connection: close keep-alive Expect: 100-continue X-Gearman-Unique: "
@@ -232,6 +235,7 @@ class RightTests(SynchronousTestCase):
     """
 
     @given(st.lists(requests, min_size=1, max_size=5), cuts)
+    @patient
     def test_answers(self, asked: list[Asked], cuts: list[int]) -> None:
         """
         Each request has just the answer that it should, however it is written, whatever stands around it, wherever the
@@ -293,7 +297,7 @@ class WrongTests(SynchronousTestCase):
         bench.ends()
 
     @given(mutations(), cuts)
-    @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=400)
+    @settings(patient, max_examples=400)
     def test_mutated(self, data: bytes, cuts: list[int]) -> None:
         """
         Requests with some bytes changed.
@@ -302,7 +306,7 @@ class WrongTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(TOKENS), max_size=40).map(b"".join), cuts)
     @example(b"POST /f HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [])
-    @settings(max_examples=400)
+    @settings(patient, max_examples=400)
     def test_tokens(self, data: bytes, cuts: list[int]) -> None:
         """
         The words of the protocol in any order.
@@ -310,6 +314,7 @@ class WrongTests(SynchronousTestCase):
         self.assert_holds(data, cuts)
 
     @given(st.binary(max_size=200), cuts)
+    @patient
     def test_bytes(self, data: bytes, cuts: list[int]) -> None:
         """
         Any bytes.
@@ -335,7 +340,7 @@ class SocketTests(SynchronousTestCase):
         self.addCleanup(server.kill)
 
         @given(mutations(), cuts)
-        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(patient, max_examples=150)
         def talk(data: bytes, cuts: list[int]) -> None:
             heard = b""
             with socket.create_connection((HOST, port), PATIENCE) as connection:
