@@ -12,7 +12,21 @@ from gearsvc.console.actions import no_job
 from gearsvc.console.ends import REASONS, SAID
 from gearsvc.console.pages.elements import element
 from gearsvc.console.pages.forms import form
-from gearsvc.console.pages.parts import age, ago, card, cut, facts, function_link, job_state, moment, name, number, progress, size, worker_link
+from gearsvc.console.pages.parts import (
+    age,
+    ago,
+    card,
+    cut,
+    facts,
+    function_link,
+    job_state,
+    moment,
+    name,
+    number,
+    progress,
+    size,
+    worker_link,
+)
 from gearsvc.console.pages.payloads import payload_card
 from gearsvc.console.pages.serving import Action, Asked, Done, Page, Shown
 from gearsvc.console.values import LISTED, Job, Peer, WholeJob

@@ -228,7 +228,9 @@ def _chosen(asked: Asked, jobs: Sequence[Job]) -> Any:
     made = form(
         "/jobs",
         "cancel",
-        element("label", element("input", type="checkbox", data_all="job"), " All of this page", class_="only-script", hidden=""),
+        # What the script can do is not shown where there is none.
+        element("span", element("label", element("input", type="checkbox", data_all="job"), " All of this page"), hidden=""),
+        element("span", data_count="", class_="quiet"),
         element("button", "Cancel the chosen jobs", type="submit", class_="danger"),
         back=asked.here,
         class_="inline chosen",

@@ -11,7 +11,22 @@ from twisted.web.http import BAD_REQUEST
 from twisted.web.template import Tag
 
 from gearsvc.console.pages.elements import element
-from gearsvc.console.pages.parts import age, ago, badge, card, cut, empty, facts, function_link, job_link, moment, name, number, progress, worker_link
+from gearsvc.console.pages.parts import (
+    age,
+    ago,
+    badge,
+    card,
+    cut,
+    empty,
+    facts,
+    function_link,
+    job_link,
+    moment,
+    name,
+    number,
+    progress,
+    worker_link,
+)
 from gearsvc.console.pages.searching import BadField, name_of_field, text_field
 from gearsvc.console.pages.serving import Asked, Page, Shown
 from gearsvc.console.pages.tables import Column, Order, following, order_of, pages, row, table

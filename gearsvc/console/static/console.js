@@ -216,15 +216,28 @@
 
   /* Forms. */
 
+  const boxesOf = (all) => [...all.form.elements].filter((each) => each.type === "checkbox" && each.name === all.dataset.all);
+
   function enhance() {
     for (const field of document.querySelectorAll("input[data-phrase]")) {
       field.form.querySelector("button[type=submit]").disabled = field.value.trim() !== field.dataset.phrase;
+    }
+    for (const all of document.querySelectorAll("input[data-all]")) {
+      const boxes = boxesOf(all);
+      const chosen = boxes.filter((box) => box.checked).length;
+      all.checked = chosen > 0 && chosen === boxes.length;
+      all.indeterminate = chosen > 0 && chosen < boxes.length;
+      all.closest("[hidden]")?.removeAttribute("hidden");
+      all.form.querySelector("button[type=submit]").disabled = chosen === 0;
+      all.form.querySelector("[data-count]").textContent = chosen ? `${chosen} chosen` : "";
     }
     for (const chart of document.querySelectorAll("figure[data-chart]")) if (pointed.has(chart.id)) point(chart);
   }
 
   document.addEventListener("input", (event) => {
-    if (event.target.dataset.phrase !== undefined) enhance();
+    const field = event.target;
+    if (field.dataset.all) for (const box of boxesOf(field)) box.checked = field.checked;
+    if (field.dataset.phrase !== undefined || field.type === "checkbox") enhance();
   });
 
   /* A form is sent once. */
