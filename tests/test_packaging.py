@@ -73,15 +73,18 @@ class ContentsTests(unittest.TestCase):
 
     def test_wheel_holds_the_packages_and_nothing_else(self) -> None:
         """
-        The wheel has every module of gearsvc, its one plugin of Twisted's, two files of data, and no more.
+        The wheel has every module of gearsvc, what the console's pages are shown with, its one plugin of Twisted's,
+        two files of data, and no more.
         """
         with zipfile.ZipFile(distributions().wheel) as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         data = f"gearsvc-{gearsvc.__version__}.data/data/share/gearsvc/"
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gearsvc").rglob("*.py")}
+        shown_with = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gearsvc" / "console" / "static").iterdir()}
         self.assertEqual(
             names,
             modules
+            | shown_with
             | {"gearsvc/py.typed", "twisted/plugins/gearsvc_plugin.py", data + "twistd.conf", data + "gearsvc.service"},
         )
 
