@@ -31,7 +31,7 @@ How many functions are suggested where one can be typed in.
 """
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([a-z]*)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 _MOST = 1e10
 
 
@@ -138,7 +138,8 @@ def seconds_of(key: str, typed: bytes) -> float | None:
     position = 0
     while position < len(given):
         match = _PART.match(given, position)
-        if match is None or match[2] not in _SECONDS:
+        # Only what stands alone needs no unit.
+        if match is None or match[2] not in _SECONDS or not match[2] and match[0] != given:
             raise BadField(key, f"{given[:50]!r} is no length of time; write 90 (seconds), 5 min, 2 h or 1 d.")
         seconds += float(match[1]) * _SECONDS[match[2]]
         position = match.end()

@@ -64,11 +64,11 @@ class Asked:
         self.name = name
         self.operator = operator
         self._reactor = reactor
-        query = request.uri.partition(b"?")[2][:8192]
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=None)
+        query = request.uri.partition(b"?")[2].decode("latin-1")
         self.query: dict[str, list[bytes]] = {}
-        for key, value in pairs:
-            self.query.setdefault(key.decode("utf-8", "replace"), []).append(value)
+        # In this encoding, each character is a byte.
+        for key, value in parse_qsl(query, keep_blank_values=True, encoding="latin-1"):
+            self.query.setdefault(key.encode("latin-1").decode("utf-8", "replace"), []).append(value.encode("latin-1"))
 
     @property
     def path(self) -> str:
