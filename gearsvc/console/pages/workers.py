@@ -174,7 +174,7 @@ def _worker(each: Connection, now: float) -> list[Any]:
     job: Any = ""
     if each.jobs:
         first = each.jobs[0]
-        job = element("span", job_link(first.handle), function_link(first.function), class_="doing handle")
+        job = element("span", job_link(first.handle), " ", function_link(first.function), class_="doing handle")
         if first.progress is not None:
             job(progress(first.progress))
         if each.job_count > 1:
