@@ -138,7 +138,7 @@ class LiveTests(BrowserCase):
 
     async def test_chart(self) -> None:
         """
-        A chart says what was at the time that is pointed at.
+        A chart says what was at the time that is pointed at, with the keyboard too.
         """
         await self.open()
         await self.submit(b"f")
@@ -149,6 +149,10 @@ class LiveTests(BrowserCase):
         self.assertRegex(await tab.see("#depth .axis-x span:last-child"), r"\Aat \d\d:\d\d:\d\d\Z")
         self.assertEqual(await tab.evaluate("document.querySelectorAll('#depth .pointer').length"), 1)
         await tab.do(lambda page: page.mouse.move(0, 0))
+        self.assertEqual(await tab.see("#depth .axis-x span:last-child"), "now")
+        await tab.do(lambda page: page.locator("#depth .drawing").press("ArrowLeft"))
+        self.assertRegex(await tab.see("#depth .axis-x span:last-child"), r"\Aat \d\d:\d\d:\d\d\Z")
+        await tab.do(lambda page: page.keyboard.press("Tab"))
         self.assertEqual(await tab.see("#depth .axis-x span:last-child"), "now")
 
     def streams(self) -> list[object]:

@@ -134,6 +134,7 @@
         say("off", answer.status === 404 ? "no longer there" : "the server cannot answer now");
       } else if (!selecting()) {
         inZone(now);
+        reachable(now);
         become(main, now);
         enhance();
         say("on", "live");
@@ -200,8 +201,26 @@
     chart.querySelector(".axis-x span:last-child").textContent = `at ${clock.format(new Date(1000 * numbers.at[nearest]))}`;
   }
 
+  /* Charts can be gone through by the keyboard where there is a script, and only there. */
+  function reachable(root) {
+    for (const drawing of root.querySelectorAll("figure[data-chart] .drawing")) drawing.tabIndex = 0;
+  }
+
   function follows(chart) {
     const drawing = chart.querySelector(".drawing");
+    drawing.addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const { at } = JSON.parse(chart.dataset.chart);
+      if (!way || !at.length) return;
+      event.preventDefault();
+      const here = pointed.has(chart.id) ? at.findIndex((each) => each >= pointed.get(chart.id) - 0.5) : at.length;
+      pointed.set(chart.id, at[Math.min(Math.max((here < 0 ? at.length : here) + way, 0), at.length - 1)]);
+      point(chart);
+    });
+    drawing.addEventListener("blur", () => {
+      pointed.delete(chart.id);
+      point(chart);
+    });
     drawing.addEventListener("pointermove", (event) => {
       const box = drawing.getBoundingClientRect();
       const { begin, end } = JSON.parse(chart.dataset.chart);
@@ -249,6 +268,7 @@
   addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
 
   inZone(document);
+  reachable(document);
   nameZone();
   enhance();
   document.querySelectorAll("figure[data-chart]").forEach(follows);
