@@ -53,7 +53,7 @@ How large a limit can be.
 """
 
 JOBS = (
-    Column("Job", "wide"),
+    Column("Job", "handle"),
     Column("State"),
     Column("Priority", "narrow"),
     Column("Submitted"),
@@ -67,7 +67,7 @@ WORKERS = (
     Column("Address", "narrow"),
     Column("State"),
     Column("Since"),
-    Column("Job"),
+    Column("Job", "handle"),
     Column("Done", "num"),
 )
 

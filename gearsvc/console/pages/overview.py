@@ -4,6 +4,7 @@ The server at a glance: is it well, and if not, what is to be done?
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.web.template import Tag
@@ -27,9 +28,9 @@ BUSIEST = 8
 How many functions are listed.
 """
 
-FEW = 6
+FEW = 3
 """
-How many things to look at are shown before the others have to be asked for.
+How many things to look at of one kind are shown; the others have to be asked for.
 """
 
 ADVICE = {
@@ -177,18 +178,23 @@ def attention(found: list[Attention], of_function: bool = False) -> Any:
     """
     if not found:
         return element("p", badge("well", "good"), " Nothing needs attention.", class_="well", id="attention")
-    items = [_item(each, of_function) for each in found]
+    shown: list[Tag] = []
+    others: list[Tag] = []
+    of_kind: Counter[str] = Counter()
+    for each in found:
+        of_kind[each.kind] += 1
+        (shown if of_kind[each.kind] <= FEW else others).append(_item(each, of_function))
     more: Any = ""
-    if len(items) > FEW:
+    if others:
         more = element(
             "details",
-            element("summary", f"{number(len(items) - FEW)} more"),
-            element("ul", *items[FEW:], class_="attention"),
+            element("summary", f"{number(len(others))} more"),
+            element("ul", *others, class_="attention"),
             id="attention-more",
         )
     return card(
         "Needs attention",
-        element("ul", *items[:FEW], class_="attention"),
+        element("ul", *shown, class_="attention"),
         more,
         key="attention",
         more=badge(number(len(found)), "count"),
