@@ -122,6 +122,7 @@ class PageCase(ConsoleCase):
         See that an answer is a page, and that it is as every page has to be.
         """
         self.assertEqual((answer.status, answer.headers.get("content-type")), (status, "text/html; charset=utf-8"), answer.body[:300])
+        self.assertIn("default-src 'none'; script-src 'self'; style-src 'self';", answer.headers["content-security-policy"])
         self.assertEqual(answer.body[:16], b"<!DOCTYPE html>\n")
         root = fromstring(answer.body.decode())
         self.assert_well(root)

@@ -127,6 +127,7 @@ class FunctionsTests(PageCase):
             self.assertIn(path, links(page))
             one = await self.page(path)
             (heading,) = one.iter("h1")
+            self.assertEqual("only begins like this" in text_of(find(one, "state")), len(Name(name)) > 200)
             self.assertTrue(text_of(heading).startswith(" ".join(str(Name(name))[:50].split())), heading)
             self.assertEqual(tiles(one)["Waiting"], "1")
 
@@ -185,7 +186,7 @@ class FunctionTests(PageCase):
         self.assertIn("No job was completed in the last ten minutes.", text_of(find(page, "history")))
         self.console.views.series._step(self.service.job_server.clock.time())
         page = await self.page("/functions/f")
-        self.assertIn("1 jobs done; at most 1 in ten seconds.", text_of(find(page, "history")))
+        self.assertIn("1 job done; at most 1 in ten seconds.", text_of(find(page, "history")))
         waited, ran = rows(page, "times")
         self.assertEqual((waited[0], ran[0], len(ran)), ("Waited", "Ran", 6))
         self.assertNotIn("–", ran)

@@ -52,6 +52,11 @@ MAX_LIMIT = 2**31 - 1
 How large a limit can be.
 """
 
+SHOWN = 200
+"""
+How many characters of a function's name are its title.
+"""
+
 JOBS = (
     Column("Job", "handle"),
     Column("State"),
@@ -107,7 +112,7 @@ class FunctionPage(Page):
         workers = await self.views.workers(LISTED, 0, asked.name)
         name = function.name
         return Shown(
-            f"{cut(name, 100) or '(empty)'}",
+            cut(name, 100) or "(empty)",
             [
                 element("p", *_state(function), class_="state", id="state"),
                 _strip(function),
@@ -119,7 +124,7 @@ class FunctionPage(Page):
                 _administration(function) if asked.operator else "",
             ],
             self.section,
-            [element("span", cut(name, 200) or "(empty)", class_="name"), *states(function)],
+            [element("span", cut(name, SHOWN) or "(empty)", class_="name"), *states(function)],
             pausing(function, quiet=False) if asked.operator else "",
         )
 
@@ -222,8 +227,10 @@ def _state(function: Function) -> list[Any]:
         said += ["Paused since ", moment(function.paused_since), ": its jobs stay, and none is handed out. "]
     if function.draining:
         said += ["It takes no new jobs. "]
-    if function.name.base64 is not None or len(function.name) > 200:
-        said += [f"Its name has {number(len(function.name.raw))} bytes, some of which are not shown as they are. "]
+    if len(function.name) > SHOWN:
+        said += [f"Its name has {number(len(function.name.raw))} bytes, and only begins like this. "]
+    if function.name.base64 is not None:
+        said += ["Some bytes of its name can only be shown as escapes. "]
     return said
 
 
@@ -275,7 +282,7 @@ def _history(function: Function) -> Tag:
         most = max(line)
         body = [
             sparkline(line, "Jobs done in each ten seconds: " + " ".join(str(value) for value in line)),
-            element("p", f"{number(sum(line))} jobs done; at most {number(most)} in ten seconds.", class_="quiet"),
+            element("p", f"{_jobs(sum(line))} done; at most {number(most)} in ten seconds.", class_="quiet"),
         ]
     return card("The last ten minutes", *(body if isinstance(body, list) else [body]), key="history")
 

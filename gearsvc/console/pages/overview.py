@@ -129,7 +129,7 @@ def strip(seen: Overview) -> Tag:
     The server's health, as some numbers.
     """
     queued, store, rates = seen.queued, seen.store, seen.rates
-    lines = [f"{number(queued.high)} high, {number(queued.low)} low"] if queued.high or queued.low else []
+    lines = [f"{number(count)} {which}" for count, which in ((queued.high, "high"), (queued.low, "low")) if count]
     lines += [f"{number(seen.delayed)} later"] if seen.delayed else []
     lines += [f"{number(seen.storing)} being stored"] if seen.storing else []
     failing = seen.failure_share is not None and seen.failure_share > 0.1
