@@ -4,13 +4,19 @@ The page at which jobs are looked for, and what can be done there.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from gearsvc.console.pages import jobs
+from gearsvc.console.pages import jobs, serving
 from gearsvc.console.pages.searching import BadField, seconds_of
+from gearsvc.console.pages.serving import Asked
 from gearsvc.console.values import Name
 from gearsvc.core.jobs import Job
 from tests.consoleweb.case import HOSTILE, MoodyStore
@@ -241,6 +247,36 @@ class SearchTests(JobsCase):
         self.assertEqual(len(await self.listed("?unique=7")), 1)
         page = await self.done("/jobs", action="cancel-all", confirm="cancel all")
         self.assertEqual((self.notice(page), len(self.service.job_server.jobs)), ("20,000 jobs were cancelled.", 0))
+
+
+    async def test_gone(self) -> None:
+        """
+        Who goes away while a page is being made leaves nothing behind, and no word in the log.
+        """
+        self.patch(serving, "SLICE", 0.0)
+        self.patch(serving, "PAUSE", 0.01)
+        await self.open()
+        client = await self.connect()
+        client.says(*(f"SUBMIT_JOB_BG f|{number}|x" for number in range(100)))
+        await client.hears_all(100)
+        made: list[Asked] = []
+        breathing = Asked.breathing
+
+        def breathe(asked: Asked, pieces: Iterable[object]) -> Iterator[object]:
+            made.append(asked)
+            return breathing(asked, pieces)
+
+        self.patch(Asked, "breathing", breathe)
+        endpoint = HostnameEndpoint(self.reactor, "127.0.0.1", self.port)
+        browser: Any = await connectProtocol(endpoint, Protocol())
+        browser.transport.write(b"GET /jobs HTTP/1.1\r\nAccept: text/html\r\nHost: localhost\r\n\r\n")
+        await self.until(lambda: bool(made))
+        browser.transport.abortConnection()
+        await self.until(lambda: made[0].request._disconnected)
+        await self.turns(20)
+        self.assertEqual(self.logged(), [])
+        # What nobody took would be an error that trial reports.
+        gc.collect()
 
 
 class CancelTests(JobsCase):

@@ -59,7 +59,7 @@ class WorkersTests(PageCase):
         self.assertTrue(first[0].startswith("idle #"), first)
         self.assertEqual((second[0].split()[0], second[2], second[4]), ("busy", "busy", f"{handle} f 50%"))
         self.assertEqual(text_of(find(page, "summary")), "2 workers: 1 busy, 1 asleep")
-        self.assertIn(f"/jobs/{handle}", links(page))
+        self.assertIn(f"/jobs/{Name(handle.encode()).path}", links(page))
         page = await self.page("/workers?show=clients")
         ((named, host, awaited, _),) = rows(page, "connections")
         self.assertEqual((named.split()[0], host, awaited), ("shop", "127.0.0.1", "1"))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
+from twisted.web.error import FlattenerError
 from twisted.web.http import SEE_OTHER
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -137,8 +137,25 @@ class Asked:
         for piece in pieces:
             yield piece
             if perf_counter() >= end:
-                yield deferLater(self._reactor, PAUSE, str)
+                yield self._pause()
+                if self.request._disconnected:
+                    # Nobody waits for the rest.
+                    raise CancelledError
                 end = perf_counter() + SLICE
+
+    def _pause(self) -> Deferred[str]:
+        """
+        Nothing, in a while.  Cancelled, it is over: what is written to a page
+        may not fail, for nobody would take the failure.
+        """
+
+        def cancel(paused: Deferred[str]) -> None:
+            call.cancel()
+            paused.callback("")
+
+        paused: Deferred[str] = Deferred(cancel)
+        call = self._reactor.callLater(PAUSE, paused.callback, "")
+        return paused
 
 
 @dataclass(frozen=True)
@@ -294,7 +311,13 @@ class PageResource(Resource):
         notice = self._pages.notices.find(asked.text(DONE))
         page = layout.page(self._pages, asked, shown, notice, problem.sentence if problem is not None else "")
         pieces: list[bytes] = [b"<!DOCTYPE html>\n"]
-        await flatten(asked.request, page, pieces.append)
+        try:
+            await flatten(asked.request, page, pieces.append)
+        except FlattenerError as error:
+            if isinstance(error.args[0], CancelledError):
+                # Whoever asked for it has gone away.
+                raise error.args[0] from None
+            raise
         asked.request.setHeader("Content-Type", "text/html; charset=utf-8")
         return b"".join(pieces)
 
