@@ -7,8 +7,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+
 from gearsvc import __version__
-from gearsvc.console.pages import tree
+from gearsvc.console.pages import serving, tree
 from gearsvc.console.pages.serving import Asked, Notices, Page, Shown
 from tests.consoleweb.case import HOSTILE, MoodyStore
 from tests.consoleweb.pages import PageCase, facts, find, forms, links, rows, text_of, tiles, with_class
@@ -221,6 +225,44 @@ class SiteTests(PageCase):
         self.assertEqual((answer.status, answer.body), (500, b"The console made a mistake; the server's log has more.\n"))
         (failure,) = self.flushLoggedErrors()
         self.assertIn("object", str(failure.value))
+
+    async def test_gone_meanwhile(self) -> None:
+        """
+        Who goes away while a page is looked up or written ends the work, and that is no mistake.
+        """
+        await self.open()
+        self.patch(serving, "SLICE", 0.0)
+        begun: list[Deferred[str]] = []
+        ended: list[None] = []
+        made: list[int] = []
+
+        async def look_up(page: Page, asked: Asked) -> Shown:
+            begun.append(Deferred(lambda _: ended.append(None)))
+            return Shown("x", await begun[0])
+
+        async def write(page: Page, asked: Asked) -> Shown:
+            return Shown("x", asked.breathing(made.append(number) or "x" for number in range(100_000)))
+
+        for show, is_begun in ((look_up, begun), (write, made)):
+            self.patch(tree.OverviewPage, "show", show)
+            peer = await self.connect_to_console()
+            peer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await self.until(lambda: bool(is_begun))
+            peer.abortConnection()
+            await self.until(lambda: not self.console._connections.protocols)
+            await self.turns()
+        self.assertEqual(len(ended), 1)
+        there = len(made)
+        await self.turns(20)
+        self.assertEqual(len(made), there)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def connect_to_console(self) -> Any:
+        """
+        A connection that says nothing by itself.
+        """
+        endpoint = HostnameEndpoint(self.reactor, "127.0.0.1", self.port)
+        return (await connectProtocol(endpoint, Protocol())).transport
 
     async def test_viewer(self) -> None:
         """
