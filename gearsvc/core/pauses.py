@@ -4,7 +4,8 @@ Functions that are paused: their jobs stay queued, and none is handed out.
 A pause outlives the server where the queue does: it is kept in the store like a
 job, as a record whose function's name begins with NUL.  No client can submit
 such a job, for a NUL ends the name; so every store keeps pauses without knowing
-of them, and gearmand, if it takes the store over, has a job that nobody does.
+of them, and gearmand, if it takes the store over, has a job that nobody does
+(of a function that it shows without a name).
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ MARK = b"\0gearsvc paused\0"
 """
 What comes before the function's name in the record of a pause.
 """
+
+
+def paused_function(record: JobRecord) -> bytes | None:
+    """
+    The function that a record of a store's says is paused; C{None} if it is a job.
+    """
+    return record.function[len(MARK) :] if record.function.startswith(MARK) else None
+
 
 Answered = Callable[["str | None"], object]
 """

@@ -16,6 +16,7 @@ from gearsvc.process import reason_of
 from gearsvc.queuecommand.display import display_on_stderr
 from gearsvc.queuecommand.jobfiles import STANDARD, JobFileReader, JobFileWriter, read_jobs, write_jobs
 from gearsvc.queuecommand.opening import make_store, opened
+from gearsvc.queuecommand.readable import readable
 from gearsvc.queuecommand.running import EXPECTED, Interruption, report, run
 from gearsvc.queuecommand.survey import Listing, Survey, as_json_line
 from gearsvc.queuecommand.tables import say
@@ -181,17 +182,19 @@ class Show(Command):
         async def take(records: Sequence[JobRecord]) -> None:
             survey.count(records)
 
-        jobs = await replay(self.store, take, self.display, interruption)
+        await replay(self.store, take, self.display, interruption)
         self.display.end()
         if self.options.json:
             print(survey.as_json(self.store.description))
             return
         say(self.store.description)
         print()
-        if jobs:
+        if survey.jobs:
             survey.as_table().show()
         else:
             print("No jobs.")
+        if survey.paused:
+            say(f"\nPaused: {', '.join(map(readable, sorted(survey.paused)))}.")
 
     async def _jobs(self, interruption: Interruption) -> None:
         listing = Listing(self.options.jobs)
@@ -204,10 +207,11 @@ class Show(Command):
             else:
                 listing.add(wanted)
 
-        jobs = await replay(self.store, take, self.display, interruption)
+        await replay(self.store, take, self.display, interruption)
         self.display.end()
         if self.options.json:
             return
+        jobs = listing.jobs
         if jobs:
             listing.table.show()
         else:

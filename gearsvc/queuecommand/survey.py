@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gearsvc.core.jobs import JobRecord, Priority
+from gearsvc.core.pauses import paused_function
 from gearsvc.queuecommand.joblines import PRIORITY_NAMES, fields_of, put
 from gearsvc.queuecommand.readable import readable
 from gearsvc.queuecommand.tables import Column, Table
@@ -66,6 +67,9 @@ class FunctionSurvey:
 class Survey:
     """
     What a store holds, function by function.
+
+    @ivar jobs: how many jobs.
+    @ivar paused: the functions that are paused.
     """
 
     def __init__(self, now: float) -> None:
@@ -73,19 +77,31 @@ class Survey:
         @param now: the time, in Unix seconds.
         """
         self._now = now
+        self.paused: set[bytes] = set()
         self._functions: dict[bytes, FunctionSurvey] = {}
         self._all = FunctionSurvey()
 
     def count(self, records: Sequence[JobRecord]) -> None:
         """
-        Count some jobs.
+        Count some jobs, and pauses.
         """
         for record in records:
+            paused = paused_function(record)
+            if paused is not None:
+                self.paused.add(paused)
+                continue
             function = self._functions.get(record.function)
             if function is None:
                 function = self._functions[record.function] = FunctionSurvey()
             function.count(record, self._now)
             self._all.count(record, self._now)
+
+    @property
+    def jobs(self) -> int:
+        """
+        How many jobs there are.
+        """
+        return self._all.jobs
 
     def as_json(self, store: str) -> str:
         """
@@ -98,7 +114,8 @@ class Survey:
             values: dict[str, Any] = {}
             put(values, "function", name)
             functions.append({**values, **function.as_json()})
-        return json.dumps({"store": store, **self._all.as_json(), "functions": functions}, indent=2)
+        paused = [readable(name) for name in sorted(self.paused)]
+        return json.dumps({"store": store, **self._all.as_json(), "paused": paused, "functions": functions}, indent=2)
 
     def as_table(self) -> Table:
         """
@@ -139,10 +156,11 @@ class Listing:
 
     def count(self, records: Sequence[JobRecord]) -> list[JobRecord]:
         """
-        See some jobs.
+        See some jobs.  (Pauses are none.)
 
         @return: those of them that are to be listed.
         """
+        records = [record for record in records if paused_function(record) is None]
         wanted = records[: max(0, self._limit - self.jobs)]
         self.jobs += len(records)
         return list(wanted)

@@ -406,7 +406,7 @@ class ShowTests(QueueCommandCase):
         self.assertEqual(
             shown,
             {
-                "jobs": 2, "high": 1, "normal": 1, "low": 0, "delayed": 1, "oldest": 1700000001.0, "bytes": 13,
+                "jobs": 2, "high": 1, "normal": 1, "low": 0, "delayed": 1, "oldest": 1700000001.0, "bytes": 13, "paused": [],
                 "functions": [{"function": "resize", **resize}, {"function_base64": "/w==", **other}],
             },
         )

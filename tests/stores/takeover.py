@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gearsvc.core.packets import Type
+from tests.consoleweb.remote import RemoteConsole
 from tests.running import RunningServer, start_server
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Takeover(Base):
     @cvar odd_bytes: whether gearmand stores function names and unique ids that are not UTF-8 with this store, and
         replays them.
     @cvar odd_workloads: whether its replay gives a workload with NUL back whole.
+    @cvar pause_shown: a pattern of what its C{status} shows, line by line and sorted, with the record of our pause.
     @cvar empty_workloads: whether it replays a job without a workload, and starts at all with one.
     """
 
@@ -115,6 +117,8 @@ class Takeover(Base):
     odd_bytes = True
     odd_workloads = True
     empty_workloads = True
+    # In C, a name ends at its NUL.
+    pause_shown = rb"\A\t1\t0\t0\n\.\nresize\t0\t0\t1\Z"
 
     def store_options(self, kind: str) -> list[str]:
         """
@@ -123,13 +127,14 @@ class Takeover(Base):
         """
         raise NotImplementedError
 
-    def server(self, kind: str) -> tuple[RunningServer, Peer]:
+    def server(self, kind: str, *options: str) -> tuple[RunningServer, Peer]:
         """
+        @param options: further options.
         @return: a server that runs on this test's store, and a connection to it.
         """
         directory = Path(tempfile.mkdtemp(prefix="gearsvc-"))
         self.addCleanup(shutil.rmtree, directory)
-        server = start_server(*self.store_options(kind), directory=directory, kind=kind)
+        server = start_server(*self.store_options(kind), *options, directory=directory, kind=kind)
         self.addCleanup(lambda: server.running and server.kill())
         peer = Peer(server)
         self.addCleanup(peer.close)
@@ -243,3 +248,31 @@ class Takeover(Base):
             sorted(peer.drain(b"resize", b"flip", b"rotate")),
             [(b"resize", b"", b"three"), (b"resize", b"more", b"five"), (b"resize", b"theirs", b"one")],
         )
+
+    def test_pause(self) -> None:
+        """
+        A function that is paused with us is not with gearmand: to it the pause is a job that nobody does.  With what it has
+        made of the store, and with a job more, the function is paused still when it comes back to us.
+        """
+        console = RemoteConsole()
+        ours, client = self.server("gearsvc", *console.options)
+        client.submit(Type.SUBMIT_JOB_BG, b"resize", b"one", b"one")
+        console.post("/functions/resize/pause")
+        ours.kill()
+
+        theirs, peer = self.server("gearmand")
+        self.assertEqual(peer.drain(b"resize"), [(b"resize", b"one", b"one")])
+        self.assertRegex(b"\n".join(sorted(theirs.admin("status").splitlines())), self.pause_shown)
+        theirs.admin("show jobs")
+        peer.submit(Type.SUBMIT_JOB_BG, b"resize", b"two", b"two")
+        self.assertEqual(theirs.stop(), 0)
+
+        ours, peer = self.server("gearsvc", *console.options)
+        self.assertRegex(ours.admin("show paused"), rb"\Aresize\t\d+\n\.\n\Z")
+        self.assertEqual(ours.status("resize")[0], 1)
+        self.assertEqual(peer.drain(b"resize"), [])
+        console.post("/functions/resize/resume")
+        self.assertEqual(peer.drain(b"resize"), [(b"resize", b"two", b"two")])
+        self.assertEqual(ours.stop(), 0)
+        ours, _ = self.server("gearsvc")
+        self.assertEqual((ours.admin("show paused"), ours.admin("show jobs")), (b".\n", b".\n"))

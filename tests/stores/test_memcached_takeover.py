@@ -23,6 +23,8 @@ class OneServer(Takeover, SynchronousTestCase):
     # gearmand refuses SUBMIT_JOB_EPOCH with this store, and so runs what we keep for later at once.
     epochs = False
     replays_epochs = False
+    # It looks for keys that are text, and finds no others.
+    pause_shown = rb"\A\.\nresize\t0\t0\t1\Z"
 
     count: ClassVar[int] = 1
 
