@@ -30,9 +30,13 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from tests.consoleweb.case import ConsoleCase
-from tests.running import PATIENCE
 
 T = TypeVar("T")
+
+PATIENCE = 60.0
+"""
+How many seconds anything in the browser may take before it counts as hung.
+"""
 
 DESKTOP = (1280, 900)
 PHONE = (360, 740)
@@ -207,6 +211,12 @@ class Tab:
         Click at something, once it can be seen.
         """
         await self.do(lambda page: page.locator(selector).first.click())
+
+    async def press(self, key: str, selector: str = "") -> None:
+        """
+        Press a key: where the focus is, or somewhere else.
+        """
+        await self.do(lambda page: page.press(selector, key) if selector else page.keyboard.press(key))
 
     async def evaluate(self, script: str) -> Any:
         """
