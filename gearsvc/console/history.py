@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from zope.interface import implementer
 
 from gearsvc.core.jobs import FOR_CLIENTS, Job
+from gearsvc.core.observing import Observers
 from gearsvc.core.sessions import Session
 from gearsvc.interfaces import IJobObserver
 
@@ -22,6 +23,21 @@ MAX_PAYLOADS = 128 * 1024 * 1024
 """
 How many bytes of workloads and results are remembered at most: of so many jobs
 that this holds, were each as large as it may be.
+"""
+
+
+COMPLETED_A_SECOND = 5000
+"""
+How many of the jobs that complete in a second are remembered at most.  To
+remember one costs as much as a tenth of its way through the job server, mostly
+for memory that no cache holds; where many thousand complete each second, most
+of them would be forgotten before anybody could look, and would push out those
+that failed.
+"""
+
+ENDS = ("job_completed", "job_failed", "job_cancelled")
+"""
+What is to be heard of, until so many have completed; and then the rest of it.
 """
 
 
@@ -73,7 +89,8 @@ class Payloads(NamedTuple):
 @implementer(IJobObserver)
 class History:
     """
-    The jobs that ended last.
+    The jobs that ended last: all of them, unless more than L{COMPLETED_A_SECOND}
+    complete in a second.
 
     What is remembered of a job is put together as it ends, in the midst of the
     job server's work; so it is two bare tuples of what is there anyway.
@@ -81,10 +98,10 @@ class History:
     @ivar size: how many jobs it remembers.
     @ivar payload_bytes: how many bytes of each workload and result.
     @ivar events: what it wants to hear of.
-    @ivar count: how many jobs have ended since it listens.
+    @ivar count: how many jobs it has ever remembered.
     """
 
-    events: Collection[str] = ("job_completed", "job_failed", "job_cancelled")
+    events: Collection[str] = ENDS
 
     def __init__(self, size: int, payload_bytes: int, time: Callable[[], float]) -> None:
         """
@@ -95,12 +112,45 @@ class History:
         self.count = 0
         if not size:
             self.events = ()
+        self._observers: Observers | None = None
+        self._left = COMPLETED_A_SECOND
         self._time = time
         self._ended: deque[tuple[Any, ...]] = deque(maxlen=size)
         # Aligned with the newest of the above.
         self._payloads: deque[tuple[Any, ...]] = deque(
             maxlen=min(size, MAX_PAYLOADS // (2 * payload_bytes)) if payload_bytes else 0
         )
+
+    def listen(self, observers: Observers) -> None:
+        """
+        Remember jobs from now on.
+        """
+        self._observers = observers
+        observers.add(self)
+
+    def cease(self) -> None:
+        """
+        Remember no more jobs; those that are remembered stay.
+        """
+        if self._observers is not None:
+            self._observers.remove(self)
+            self._observers = None
+
+    def next_second(self) -> None:
+        """
+        Remember those that complete again, if there were too many.
+        """
+        self._left = COMPLETED_A_SECOND
+        if self.events == ENDS[1:]:
+            self._want(ENDS)
+
+    def _want(self, events: Collection[str]) -> None:
+        # An event that nobody wants costs the job server nothing.
+        observers = self._observers
+        self.cease()
+        self.events = events
+        if observers is not None:
+            self.listen(observers)
 
     def __len__(self) -> int:
         """
@@ -111,7 +161,7 @@ class History:
     def newest(self) -> Iterator[tuple[int, Ended]]:
         """
         The jobs, the one that ended last first, each with its number: how many
-        had ended when it had.  To be gone through at once: it ends with an
+        had been remembered when it was.  To be gone through at once: it ends with an
         error if a job ends meanwhile.
         """
         for number, entry in zip(range(self.count, 0, -1), reversed(self._ended)):
@@ -133,6 +183,9 @@ class History:
 
     def job_completed(self, job: Job, result: bytes) -> None:
         """See L{IJobObserver}."""
+        self._left -= 1
+        if not self._left:
+            self._want(ENDS[1:])
         self._remember("completed", "", job, result)
 
     def job_failed(self, job: Job, reason: str, data: bytes) -> None:

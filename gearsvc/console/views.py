@@ -91,6 +91,7 @@ class Views:
         self._reactor = reactor
         self._payload_bytes = payload_bytes
         self._started = self._server.clock.time()
+        self._call: Any = None
         self.slices = Slices(reactor)
         self.register = Register(self._server, reactor)
         self.mask_payloads = mask_payloads
@@ -102,10 +103,11 @@ class Views:
         Begin to look.  To be called before anybody is served.
         """
         self._started = self._server.clock.time()
-        self._server.observers.add(self.history)
+        self.history.listen(self._server.observers)
         self._server.explain_ended = self._explain_ended
         self.series.start()
         self.register.start()
+        self._tick()
 
     def stop(self) -> None:
         """
@@ -114,7 +116,14 @@ class Views:
         self.slices.stop()
         self.register.stop()
         self.series.stop()
-        self._server.observers.remove(self.history)
+        self.history.cease()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _tick(self) -> None:
+        self.history.next_second()
+        self._call = self._reactor.callLater(1.0, self._tick)
 
     # The server
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 from unittest import TestCase
+from unittest.mock import patch
 
 from zope.interface.verify import verifyObject
 
@@ -130,6 +131,25 @@ class HistoryTests(ViewsCase):
         self.assertEqual(self.listed(), handles[:1:-1])
         self.assertIsNone(self.views.job(handles[0].encode()))
         self.assertEqual((len(self.views.history), self.views.history.count), (3, 5))
+
+    def test_too_many(self) -> None:
+        """
+        Of those that complete in a second, so many are remembered, and the job server is asked for no more; those that fail
+        all are.  In the next second it goes on.
+        """
+        self.enterContext(patch.object(history, "COMPLETED_A_SECOND", 2))
+        self.serve()
+        complete = ["WORK_COMPLETE %s|"]
+        handles = self.work(*complete * 2)
+        self.assertEqual(self.server.observers.job_completed, ())
+        self.work(*complete)
+        handles += self.work("WORK_FAIL %s")
+        self.reactor.advance(1)
+        handles += self.work(*complete * 2)
+        self.work(*complete)
+        self.assertEqual(self.listed(oldest_first=True), handles)
+        self.views.stop()
+        self.assertEqual(self.server.observers.job_failed, ())
 
     def test_none(self) -> None:
         """
