@@ -283,7 +283,8 @@ class TerminalTests(CommandCase):
         ours, theirs = pty.openpty()
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         process = subprocess.Popen(
-            [*GEARSVC, "top", *words],
+            # Who runs the tests in the background may have SIGINT ignored.
+            ["env", "--default-signal=INT", *GEARSVC, "top", *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -302,11 +303,11 @@ class TerminalTests(CommandCase):
 
     def read_until(self, terminal: int, pattern: str) -> str:
         """
-        Read what is written to the terminal until it has something.
+        Read what is written to the terminal until it has something, colours aside.
         """
         deadline = time.monotonic() + PATIENCE
         seen = ""
-        while not re.search(pattern, seen, re.DOTALL):
+        while not re.search(pattern, re.sub(r"\x1b\[[\d;]*m", "", seen), re.DOTALL):
             self.assertLess(time.monotonic(), deadline, f"{pattern!r} does not come: {seen[-2000:]!r}")
             if select.select([terminal], [], [], 0.1)[0]:
                 seen += os.read(terminal, 65536).decode(errors="replace")

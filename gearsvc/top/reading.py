@@ -28,6 +28,11 @@ How many seconds the server may take to answer.
 
 LARGEST_ANSWER = 256 * 1024 * 1024
 
+LONGEST_IN_NOTE = 30
+"""
+How much of a function's name stands before what there is to say of it.
+"""
+
 
 class Unreachable(Exception):
     """
@@ -242,8 +247,10 @@ class Source:
                 row.done = function["rates"]["completed"]
                 row.failed = function["failure_share"]
         for attention in overview["attention"][:5]:
-            about = f"{attention['function']}: " if attention["function"] is not None else ""
-            found.notes.append(about + attention["sentence"])
+            about = attention["function"]
+            if about is not None and len(about) > LONGEST_IN_NOTE:
+                about = about[: LONGEST_IN_NOTE - 1] + "…"
+            found.notes.append(attention["sentence"] if about is None else f"{about}: {attention['sentence']}")
 
 
 def _columns(lines: Sequence[bytes], count: int) -> list[list[bytes]]:

@@ -131,9 +131,9 @@ def render(snapshot: Snapshot | None, problem: str, view: View, height: int | No
     lines.append(_table(snapshot, rows[view.first : view.first + room], view))
     if height is not None:
         below = len(rows) - view.first - room
-        more = f"{below} more below (arrow keys)  " if below > 0 else ""
-        keys = "q quit  " + "  ".join(f"{column.key} {column.title.lower()}" for column in COLUMNS if _is_shown(column, snapshot) and column.key)
-        lines.append(Text(f"{more}{keys}  i {'hide' if view.idle else 'show'} idle", style="dim", no_wrap=True, overflow="ellipsis"))
+        more = f"{below:,} more below (arrow keys)  " if below > 0 else ""
+        keys = f"{more}q quit  i {'hide' if view.idle else 'show'} idle  underlined: sort"
+        lines.append(Text(keys, style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(*lines)
 
 
@@ -170,16 +170,20 @@ def _table(snapshot: Snapshot, rows: list[Row], view: View) -> Table:
     table = Table(box=None, pad_edge=False, header_style="reverse", expand=True)
     shown = [column for column in COLUMNS if _is_shown(column, snapshot)]
     for column in shown:
-        marked = column.title + (" *" if column.key == view.sort else "")
+        marked = Text(column.title + (" *" if column.key == view.sort else ""))
+        if column.key:
+            at = column.title.rindex(column.key.upper())
+            marked.stylize("underline", at, at + 1)
         if column is COLUMNS[0]:
             table.add_column(marked, ratio=1, no_wrap=True, overflow="ellipsis")
         else:
             table.add_column(marked, justify="right", no_wrap=True)
     for row in rows:
         cells = [Text(column.shown(row)) for column in shown]
+        # A long name leaves no room for the words; the colour is there still.
         if row.paused:
-            cells[0].append("  paused", style="yellow")
+            cells[0] = Text(f"{row.name}  paused", style="yellow")
         elif row.waiting and not row.workers:
-            cells[0].append("  no worker", style="red")
+            cells[0] = Text(f"{row.name}  no worker", style="red")
         table.add_row(*cells, style="dim" if not (row.waiting or row.running) else "")
     return table
