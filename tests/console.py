@@ -157,7 +157,8 @@ class Console:
         self._end(terminal, signal.SIGKILL)
         with open(self._checkout / ".console" / terminal, "wb") as output:
             self._terminals[terminal] = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                # Who runs the tests in the background may have SIGINT ignored, and ^C is just that.
+                ["env", "--default-signal=INT", "bash", "-c", f"exec {command}"],
                 cwd=self._checkout,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

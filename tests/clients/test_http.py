@@ -158,7 +158,7 @@ class CurlTests(HTTPClientCase):
         """
         client = self.start_program("curl", "-sS", self.url("/later"))
         self.wait_for_jobs("later", 1)
-        client.send_signal(signal.SIGINT)
+        client.send_signal(signal.SIGTERM)
         client.finish()
         if not self.is_gearmand:
             self.wait_for_jobs("later", 0)
