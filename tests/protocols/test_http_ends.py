@@ -94,11 +94,11 @@ class NoJobTests(HTTPCase):
         A unique id of 64 bytes, and a function of 8191 of which each is escaped, are not too long.
         """
         await self.serve()
-        target = "/" + 8191 * "%00"
+        target = "/" + 8191 * "%01"
         answer = await self.ask(f"POST {target} HTTP/1.1", "X-Gearman-Background: true", "X-Gearman-Unique: " + 64 * "u")
         self.assertEqual(answer.code, 200)
         self.assertEqual([job.unique for job in self.service.job_server.jobs.values()], [64 * b"u"])
-        self.assertEqual(list(self.service.job_server.functions), [8191 * b"\0"])
+        self.assertEqual(list(self.service.job_server.functions), [8191 * b"\1"])
 
     async def test_store_fails(self) -> None:
         """
