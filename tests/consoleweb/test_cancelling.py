@@ -5,6 +5,7 @@ Cancelling all that a search finds, while the job server goes on.
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 from gearsvc.console import slices
 from gearsvc.console.actions import Actions, Cancelled
@@ -24,7 +25,9 @@ class CancelFoundTests(ViewsCase):
         """
         super().setUp()
         self.serve()
-        self.patch(slices, "SLICE", 0.0)
+        patched = patch.object(slices, "SLICE", 0.0)
+        patched.start()
+        self.addCleanup(patched.stop)
         service: Any = FakeService(self.server, self.reactor)
         self.actions = Actions(service, self.views)
         self.client = self.connect()
