@@ -38,6 +38,8 @@ VARYING = (
     (r"(?<![\w.])/[\w./+-]+", "<path>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([+.]\d+)?", "<time>"),
     (r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<time>"),
+    (r"(?<![\d:.])\d\d:\d\d:\d\d(?![\d:.])", "<time>"),
+    (r"(?<![\d.])1\d{9}\.\d+", "<time>"),
     (r"\bPython \d\S*", "Python <version>"),
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),

@@ -156,6 +156,18 @@ class CommandTests(unittest.TestCase):
         """
         self.play("docs/http.md")
 
+    def test_text_protocol(self) -> None:
+        """
+        A job that waits is explained, and C{gearsvc top} shows it, as the page does.
+        """
+        self.play("docs/text-protocol.md")
+
+    def test_console(self) -> None:
+        """
+        The console's API, metrics and health answer as the page shows it.
+        """
+        self.play("docs/console.md")
+
 
 class SystemdTests(unittest.TestCase):
     """
