@@ -128,7 +128,7 @@ def render(snapshot: Snapshot | None, problem: str, view: View, height: int | No
     room = len(rows) if height is None else max(height - len(lines) - 4, 1)
     view.first = max(0, min(view.first, len(rows) - room))
     lines.append(Text(""))
-    lines.append(_table(snapshot, rows[view.first : view.first + room], view))
+    lines.append(_table(snapshot, rows[view.first : view.first + room], view, height is not None))
     if height is not None:
         below = len(rows) - view.first - room
         more = f"{below:,} more below (arrow keys)  " if below > 0 else ""
@@ -149,13 +149,17 @@ def _sums(snapshot: Snapshot) -> Text:
     words = [
         f"{sum(row.waiting for row in rows):,} waiting",
         f"{sum(row.running for row in rows):,} running",
-        f"{snapshot.workers:,} workers",
-        f"{snapshot.connections:,} connections",
-        f"{len(rows):,} functions",
+        _counted(snapshot.workers, "worker"),
+        _counted(snapshot.connections, "connection"),
+        _counted(len(rows), "function"),
     ]
     if snapshot.has_console:
         words.append(f"{_rate(sum(row.done or 0 for row in rows))} done/s")
     return Text("  ".join(words), no_wrap=True, overflow="ellipsis")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _is_shown(column: Column, snapshot: Snapshot) -> bool:
@@ -166,8 +170,8 @@ def _is_shown(column: Column, snapshot: Snapshot) -> bool:
     return True
 
 
-def _table(snapshot: Snapshot, rows: list[Row], view: View) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="reverse", expand=True)
+def _table(snapshot: Snapshot, rows: list[Row], view: View, is_wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="reverse", expand=is_wide)
     shown = [column for column in COLUMNS if _is_shown(column, snapshot)]
     for column in shown:
         marked = Text(column.title + (" *" if column.key == view.sort else ""))
