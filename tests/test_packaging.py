@@ -79,13 +79,15 @@ class ContentsTests(unittest.TestCase):
         with zipfile.ZipFile(distributions().wheel) as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         data = f"gearsvc-{gearsvc.__version__}.data/data/share/gearsvc/"
+        shared = {"twistd.conf", *(path.name for path in (ROOT / "contrib").iterdir())}
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gearsvc").rglob("*.py")}
         shown_with = {path.relative_to(ROOT).as_posix() for path in (ROOT / "gearsvc" / "console" / "static").iterdir()}
         self.assertEqual(
             names,
             modules
             | shown_with
-            | {"gearsvc/py.typed", "twisted/plugins/gearsvc_plugin.py", data + "twistd.conf", data + "gearsvc.service"},
+            | {"gearsvc/py.typed", "twisted/plugins/gearsvc_plugin.py"}
+            | {data + name for name in shared},
         )
 
     def test_sdist_holds_what_a_packager_needs(self) -> None:
@@ -192,14 +194,16 @@ class InstallationTests(unittest.TestCase):
 
     def test_wheel(self) -> None:
         """
-        gearsvc works from the wheel, and brings the sample configuration and the systemd unit along.
+        gearsvc works from the wheel, without any extra, and brings the sample configuration and what is in contrib along.
         """
         programs = self.install(str(distributions().wheel))
         self.check(programs)
         shared = programs.parent / "share" / "gearsvc"
         self.assertEqual((shared / "twistd.conf").read_bytes(), (ROOT / "twistd.conf").read_bytes())
-        self.assertEqual((shared / "gearsvc.service").read_bytes(), (ROOT / "contrib" / "gearsvc.service").read_bytes())
+        for sample in (ROOT / "contrib").iterdir():
+            self.assertEqual((shared / sample.name).read_bytes(), sample.read_bytes())
         self.check_missing_libraries(programs)
+        self.check_protocols(programs)
 
     def check_missing_libraries(self, programs: Path) -> None:
         """
@@ -216,6 +220,34 @@ class InstallationTests(unittest.TestCase):
             )
             self.assertRegex(told, rf"(?m)^--queue-type .*\b{store}\b.*; not usable yet: pip install 'gearsvc\[{extra}\]'$")
         self.assertRegex(told, r"(?m)^--queue-type libsqlite3\b.*a crash$")
+
+    def check_protocols(self, programs: Path) -> None:
+        """
+        HTTP and C{gearsvc top} need no extra; the console does, and is refused in one line that names it.
+        """
+        command = [*WITHOUT_PYTHONPATH, str(programs / "twistd"), "-n", "--pidfile=", "gearman"]
+        ports = [f"tcp:{free_port()}:interface={HOST}" for _ in range(2)]
+        done = subprocess.run(
+            [*command, "--port", ports[0], "-r", "console", "--console-port", "0"],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(
+            (done.returncode, done.stderr),
+            (1, "twistd gearman: --protocol console needs what is not installed; pip install 'gearsvc[console]'\n"),
+        )
+        server = RunningServer("gearsvc", (), self.directory, free_port())
+        server.command = [*command, "--port", f"tcp:{server.port}:interface={HOST}", "-r", "http", "--http-port", ports[1]]
+        server.start()
+        try:
+            number = ports[1].split(":")[1]
+            run("curl", "-sSf", "-H", "X-Gearman-Background: true", "-d", "a job", f"http://{HOST}:{number}/wc")
+            seen = run(*WITHOUT_PYTHONPATH, str(programs / "gearsvc"), "top", f"{HOST}:{server.port}", "--once", directory=self.directory)
+            self.assertRegex(seen, r"(?m)^wc +no worker +1 +0 +0$")
+        finally:
+            self.assertEqual(server.stop(), 0, server.log)
 
     def test_sdist(self) -> None:
         """
