@@ -157,7 +157,8 @@ class Tab:
         page.on("response", self._answered)
         if scripts:
             page.add_init_script(
-                "document.addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI, e.sample))"
+                "document.addEventListener('securitypolicyviolation',"
+                " each => console.error('CSP', each.violatedDirective, each.blockedURI, each.sample))"
             )
 
     def _said(self, message: ConsoleMessage) -> None:

@@ -27,7 +27,9 @@ CONTRAST = """
   };
   const ground = (element) => {
     const layers = [];
-    for (let each = element; each; each = each.parentElement) layers.push(numbers(getComputedStyle(each).backgroundColor));
+    for (let each = element; each; each = each.parentElement) {
+      layers.push(numbers(getComputedStyle(each).backgroundColor));
+    }
     return layers.reverse().reduce((below, top) => over(top, below), [1, 1, 1, 1]);
   };
   const poor = [];
@@ -37,7 +39,8 @@ CONTRAST = """
     const below = ground(element);
     const [a, b] = [light(over(numbers(getComputedStyle(element).color), below)), light(below)];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${element.tagName}.${element.className}: ${element.textContent.slice(0, 40)}`);
+    const named = `${element.tagName}.${element.className}: ${element.textContent.slice(0, 40)}`;
+    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${named}`);
   }
   return poor;
 }
@@ -63,7 +66,17 @@ class PagesCase(BrowserCase):
             worker.transport.write(encode(Type.CAN_DO, name, REQUEST))
         worker.transport.write(encode(Type.SET_CLIENT_ID, b"<img src=x onerror=alert(1)>", REQUEST))
         await worker.echoes()
-        paths = ["/", "/functions", "/jobs", "/scheduled", "/workers", "/workers?show=clients", "/workers/1", "/nothing", "/jobs?older=x"]
+        paths = [
+            "/",
+            "/functions",
+            "/jobs",
+            "/scheduled",
+            "/workers",
+            "/workers?show=clients",
+            "/workers/1",
+            "/nothing",
+            "/jobs?older=x",
+        ]
         handles = [await self.submit(name, name[:64], name) for name in HOSTILE]
         worker.says(*["GRAB_JOB"] * 3)
         given = [line.split("|")[0].split()[1] for line in await worker.hears_all(3)]
@@ -134,8 +147,9 @@ class EverywhereTests(PagesCase):
         tab = await self.tab()
         await tab.open("/")
         await tab.evaluate(
-            "(() => { const script = document.createElement('script'); script.textContent = 'alert(1)'; document.body.append(script);"
-            " const image = document.createElement('img'); image.src = 'https://evil.example/'; document.body.append(image);"
+            "(() => { const script = document.createElement('script'), image = document.createElement('img');"
+            " script.textContent = 'alert(1)'; document.body.append(script);"
+            " image.src = 'https://evil.example/'; document.body.append(image);"
             " document.body.setAttribute('style', 'display: none') })()"
         )
         await tab.see("h1")
@@ -174,7 +188,12 @@ class EverywhereTests(PagesCase):
         await tab.open("/jobs?sort=submitted&down=1")
         await tab.see("#jobs tbody tr")
         await tab.press("Tab")
-        self.assertEqual(await tab.evaluate("[document.activeElement.className, document.activeElement.getBoundingClientRect().top >= 0]"), ["skip", True])
+        self.assertEqual(
+            await tab.evaluate(
+                "[document.activeElement.className, document.activeElement.getBoundingClientRect().top >= 0]"
+            ),
+            ["skip", True],
+        )
         await tab.press("Enter")
         self.assertEqual(await tab.evaluate("document.activeElement.id"), "main")
         reached = []
@@ -182,14 +201,22 @@ class EverywhereTests(PagesCase):
             await tab.press("Tab")
             here = await tab.evaluate(
                 "(() => { const here = document.activeElement, style = getComputedStyle(here.closest('label') || here);"
-                " return [here.tagName, here.name || here.textContent.trim(), getComputedStyle(here).outlineStyle !== 'none'"
-                " || style.outlineStyle !== 'none'] })()"
+                " return [here.tagName, here.name || here.textContent.trim(),"
+                " getComputedStyle(here).outlineStyle !== 'none' || style.outlineStyle !== 'none'] })()"
             )
             if here[0] == "BODY":
                 break
             self.assertTrue(here[2], here)
             reached.append(here[1])
-        for wanted in ("function", "state", "Search", "job", "Submitted", "Cancel all that this search finds", "Submit a job"):
+        for wanted in (
+            "function",
+            "state",
+            "Search",
+            "job",
+            "Submitted",
+            "Cancel all that this search finds",
+            "Submit a job",
+        ):
             self.assertIn(wanted, reached)
         # The head of the column, a box, and what opens.
         await tab.do(lambda page: page.focus("th a"))
@@ -272,7 +299,10 @@ class WithScriptsTests(PagesCase):
         await self.submit(b"f", b"2")
         await tab.see("#jobs tbody tr >> nth=1")
         self.assertEqual(
-            await tab.evaluate("[[...document.querySelectorAll('#jobs tbody input')].map(each => each.checked), document.querySelector('#unique').value]"),
+            await tab.evaluate(
+                "[[...document.querySelectorAll('#jobs tbody input')].map(each => each.checked),"
+                " document.querySelector('#unique').value]"
+            ),
             [[False, True], "half-typ"],
         )
         self.assertEqual(await tab.evaluate("document.body.dataset.same"), "yes")

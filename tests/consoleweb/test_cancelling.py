@@ -35,7 +35,7 @@ class CancelFoundTests(ViewsCase):
 
     def test_more_than_a_page(self) -> None:
         """
-        All are cancelled, though a search finds a thousand at a time; and what the caller wanted to see of it makes no difference.
+        All are cancelled, though a search finds a thousand at a time, and however much of it the caller wanted to see.
         """
         first = next(iter(self.server.jobs))
         page = self.told(self.views.jobs(JobQuery(limit=10)))
@@ -61,5 +61,7 @@ class CancelFoundTests(ViewsCase):
         """
         with self.assertRaisesRegex(Problem, "Jobs that are over can't be cancelled"):
             self.actions.cancel_found(JobQuery(states=frozenset({"failed", "completed"})))
-        self.assertEqual(self.told(self.actions.cancel_found(JobQuery(states=frozenset({"failed", "running"})))), Cancelled(0))
+        self.assertEqual(
+            self.told(self.actions.cancel_found(JobQuery(states=frozenset({"failed", "running"})))), Cancelled(0)
+        )
         self.assertEqual(len(self.server.jobs), 2500)

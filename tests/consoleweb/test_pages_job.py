@@ -23,7 +23,8 @@ class PayloadTests(SynchronousTestCase):
         """
         self.assertEqual(
             indented('{"b":[1, 2.50000000000000000001,{}], "a":[ ],"b" :"x\\"}{,:", "c":{"d":null}}'),
-            '{\n  "b": [\n    1,\n    2.50000000000000000001,\n    {}\n  ],\n  "a": [],\n  "b": "x\\"}{,:",\n  "c": {\n    "d": null\n  }\n}',
+            '{\n  "b": [\n    1,\n    2.50000000000000000001,\n    {}\n  ],\n  "a": [],\n'
+            '  "b": "x\\"}{,:",\n  "c": {\n    "d": null\n  }\n}',
         )
 
     def test_deep(self) -> None:
@@ -157,13 +158,21 @@ class JobTests(PageCase):
         done, failed, broken, cancelled = [await self.submit(b"f", b"%d" % number) for number in range(4)]
         worker.says("OPTION_REQ exceptions", *["GRAB_JOB"] * 3)
         await worker.hears_all(4)
-        worker.says(f"WORK_COMPLETE {done}|{{\"sum\": 7}}", f"WORK_FAIL {failed}", f"WORK_EXCEPTION {broken}|<b>no</b>", f"WORK_FAIL {broken}")
+        worker.says(
+            f'WORK_COMPLETE {done}|{{"sum": 7}}',
+            f"WORK_FAIL {failed}",
+            f"WORK_EXCEPTION {broken}|<b>no</b>",
+            f"WORK_FAIL {broken}",
+        )
         await worker.echoes()
         await self.send(f"/jobs/{cancelled}", action="cancel")
         page = await self.page(f"/jobs/{done}")
         self.assertIn("It completed", text_of(find(page, "why")))
         self.assertEqual(text_of(find(page, "result-card")).split(" ", 1)[1].split(" { ")[1], '"sum": 7 } 10 bytes.')
-        self.assertEqual([text_of(step).split(" ")[0] for step in find(page, "timeline").iter("li")], ["Submitted", "Given", "Completed"])
+        self.assertEqual(
+            [text_of(step).split(" ")[0] for step in find(page, "timeline").iter("li")],
+            ["Submitted", "Given", "Completed"],
+        )
         self.assertNotIn("data-live", find(page, "main").attrib)
         self.assertEqual(forms(page), {})
         page = await self.page(f"/jobs/{failed}")
@@ -186,7 +195,7 @@ class JobTests(PageCase):
             "": '{\n  "a": [\n    1,\n    2\n  ]\n}',
             "?workload=json": '{\n  "a": [\n    1,\n    2\n  ]\n}',
             "?workload=text": '{"a":[1,2]}',
-            "?workload=hex": "00000000  7b 22 61 22 3a 5b 31 2c  32 5d 7d                 {\"a\":[1,2]}",
+            "?workload=hex": '00000000  7b 22 61 22 3a 5b 31 2c  32 5d 7d                 {"a":[1,2]}',
             "?workload=%3Cb%3E": '{\n  "a": [\n    1,\n    2\n  ]\n}',
         }
         for query, shown in expected.items():
@@ -198,7 +207,9 @@ class JobTests(PageCase):
         page = await self.page(f"/jobs/{handle}")
         (code,) = find(page, "workload-card").iter("code")
         self.assertTrue((code.text or "").startswith("00000000  ff 00 01"))
-        self.assertEqual([text_of(each) for each in with_class(find(page, "workload-card"), "forms")[0]], ["Text", "Hex"])
+        self.assertEqual(
+            [text_of(each) for each in with_class(find(page, "workload-card"), "forms")[0]], ["Text", "Hex"]
+        )
 
     async def test_cut_and_hidden(self) -> None:
         """

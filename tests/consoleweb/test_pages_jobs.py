@@ -50,7 +50,19 @@ class SecondsTests(SynchronousTestCase):
         """
         What is none is refused, with the field that holds it.
         """
-        for typed in (b"soon", b"-5", b"5 parsecs", b"1e9", b"5 min ago", b"5,5", b"\xff", b"nan", b"<b>", b"5 000", b"1 h 30"):
+        for typed in (
+            b"soon",
+            b"-5",
+            b"5 parsecs",
+            b"1e9",
+            b"5 min ago",
+            b"5,5",
+            b"\xff",
+            b"nan",
+            b"<b>",
+            b"5 000",
+            b"1 h 30",
+        ):
             with self.assertRaisesRegex(BadField, "is no length of time; write 90") as caught:
                 seconds_of("older", typed)
             self.assertEqual(caught.exception.field, "older")
@@ -143,7 +155,11 @@ class SearchTests(JobsCase):
         self.assertEqual([row[2] for row in rows(self.seen, "jobs")], ["failed", "completed"])
         self.assertEqual([each.get("title") for each in with_class(self.seen, "bad")], ["fail"])
         self.assertEqual(await self.listed("?state=running&state=failed&state="), [running, failed])
-        chosen = [each.get("value") for each in self.seen.iter("input") if each.get("name") == "state" and "checked" in each.attrib]
+        chosen = [
+            each.get("value")
+            for each in self.seen.iter("input")
+            if each.get("name") == "state" and "checked" in each.attrib
+        ]
         self.assertEqual(chosen, ["running", "failed"])
 
     async def test_function_and_unique(self) -> None:
@@ -193,7 +209,9 @@ class SearchTests(JobsCase):
             self.assertIn(f"/jobs?limit=2{sort}", links(page))
         page = await self.page("/jobs?limit=2")
         (current,) = [each for each in page.iter("th") if each.get("aria-sort")]
-        self.assertEqual((current.get("aria-sort"), current[0].get("href")), ("descending", "/jobs?limit=2&sort=submitted"))
+        self.assertEqual(
+            (current.get("aria-sort"), current[0].get("href")), ("descending", "/jobs?limit=2&sort=submitted")
+        )
         self.assertEqual(len(await self.listed("?limit=99999999")), 5)
 
     async def test_wrong(self) -> None:
@@ -247,7 +265,6 @@ class SearchTests(JobsCase):
         self.assertEqual(len(await self.listed("?unique=7")), 1)
         page = await self.done("/jobs", action="cancel-all", confirm="cancel all")
         self.assertEqual((self.notice(page), len(self.service.job_server.jobs)), ("20,000 jobs were cancelled.", 0))
-
 
     async def test_gone(self) -> None:
         """
@@ -323,7 +340,7 @@ class CancelTests(JobsCase):
 
     async def test_all_that_is_found(self) -> None:
         """
-        All that a search finds, on every page of it, is cancelled, once the function's name is typed in; nothing else is.
+        All that a search finds, on every page of it, is cancelled once the name is typed in; nothing else is.
         """
         self.patch(jobs, "SUGGESTED", 1)
         await self.open()
@@ -356,7 +373,10 @@ class CancelTests(JobsCase):
         await self.submit(b"f", b"new")
         await self.listed("?older=5%20min")
         self.assertIn("all jobs that are not over that are older than 5 min", text_of(forms(self.seen)["cancel-all"]))
-        self.assertEqual(self.notice(await self.done("/jobs?older=5%20min", action="cancel-all", confirm="cancel all")), "1 job was cancelled.")
+        self.assertEqual(
+            self.notice(await self.done("/jobs?older=5%20min", action="cancel-all", confirm="cancel all")),
+            "1 job was cancelled.",
+        )
         page = self.read(await self.send("/jobs?state=failed", action="cancel-all", confirm="cancel all"), 400)
         self.assertIn("Jobs that are over can't be cancelled", self.notice(page))
         page = self.read(await self.send("/jobs?older=soon", action="cancel-all", confirm="cancel all"), 400)
@@ -367,7 +387,7 @@ class CancelTests(JobsCase):
         """
         Whatever a handle is made of, its box stands for it.
         """
-        for prefix in ("<b>", "~", "a/b", "\"", "%2e", "\xe4"):
+        for prefix in ("<b>", "~", "a/b", '"', "%2e", "\xe4"):
             await self.open(job_handle_prefix=prefix)
             await self.submit(b"f")
             page = await self.page("/jobs")
@@ -385,7 +405,10 @@ class CancelTests(JobsCase):
         client.says("SUBMIT_JOB_BG f|u|x")
         await self.until(lambda: bool(self.service.job_server.jobs))
         (handle,) = await self.listed("?state=storing")
-        self.assertEqual(self.notice(await self.done("/jobs?state=storing", action="cancel-all", confirm="cancel all")), "0 jobs were cancelled.")
+        self.assertEqual(
+            self.notice(await self.done("/jobs?state=storing", action="cancel-all", confirm="cancel all")),
+            "0 jobs were cancelled.",
+        )
         page = await self.page(f"/jobs/{handle}")
         self.assertIn("it can be cancelled once it is", text_of(find(page, "cancelling")))
         page = self.read(await self.send(f"/jobs/{handle}", action="cancel"), 409)
@@ -429,7 +452,9 @@ class SubmitTests(JobsCase):
         )
         self.assertEqual(self.notice(page), "The job is submitted.")
         (job,) = self.service.job_server.jobs.values()
-        self.assertEqual((job.function, job.unique, job.priority, job.workload, job.background), (b"f", b"u", 0, b"one\n<two>", True))
+        self.assertEqual(
+            (job.function, job.unique, job.priority, job.workload, job.background), (b"f", b"u", 0, b"one\n<two>", True)
+        )
         self.assertIn(job.handle.decode(), text_of(next(page.iter("h1"))))
 
     async def test_later(self) -> None:

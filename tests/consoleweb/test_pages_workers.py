@@ -35,7 +35,9 @@ class WorkersTests(PageCase):
         """
         await self.open()
         self.assertIn("No worker is connected.", text_of(with_class(await self.page("/workers"), "empty")[0]))
-        self.assertIn("No client is connected.", text_of(with_class(await self.page("/workers?show=clients"), "empty")[0]))
+        self.assertIn(
+            "No client is connected.", text_of(with_class(await self.page("/workers?show=clients"), "empty")[0])
+        )
 
     async def test_rows(self) -> None:
         """
@@ -55,7 +57,9 @@ class WorkersTests(PageCase):
         await idle.echoes()
         page = await self.page("/workers")
         first, second = rows(page, "connections")
-        self.assertEqual([first[index] for index in (1, 2, 4, 5, 6)], ["127.0.0.1", "asleep", "", "f, g, h and 1 more", "0"])
+        self.assertEqual(
+            [first[index] for index in (1, 2, 4, 5, 6)], ["127.0.0.1", "asleep", "", "f, g, h and 1 more", "0"]
+        )
         self.assertTrue(first[0].startswith("idle #"), first)
         self.assertEqual((second[0].split()[0], second[2], second[4]), ("busy", "busy", f"{handle} f 50%"))
         self.assertEqual(text_of(find(page, "summary")), "2 workers: 1 busy, 1 asleep")
@@ -139,7 +143,9 @@ class WorkersTests(PageCase):
         handle = await self.submit(b"f")
         worker.says("GRAB_JOB")
         await worker.hears()
-        page = await self.page(next(path for path in links(await self.page("/workers")) if path.startswith("/workers/")))
+        page = await self.page(
+            next(path for path in links(await self.page("/workers")) if path.startswith("/workers/"))
+        )
         self.assertRegex(text_of(next(page.iter("h1"))), r"\AWorker #\d+ mule busy\Z")
         known = facts(find(page, "facts"))
         self.assertEqual((known["Client id"], known["Address"], known["Functions"]), ("mule", "127.0.0.1", "2"))
@@ -235,7 +241,9 @@ class ScheduledTests(PageCase):
         await self.open()
         await self.submit(b"f")
         self.assertIn("No job waits for its time.", text_of(with_class(await self.page("/scheduled"), "empty")[0]))
-        self.assertIn("No job of <b> waits", text_of(with_class(await self.page("/scheduled?function=%3Cb%3E"), "empty")[0]))
+        self.assertIn(
+            "No job of <b> waits", text_of(with_class(await self.page("/scheduled?function=%3Cb%3E"), "empty")[0])
+        )
         page = await self.page("/scheduled?function=~%21", 400)
         self.assertIn("This is no name", text_of(find(page, "function-problem")))
 

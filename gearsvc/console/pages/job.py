@@ -79,7 +79,12 @@ class JobPage(Page):
             f"Job {cut(job.handle, 100)}",
             body,
             self.section,
-            ["Job ", element("span", cut(job.handle, 200) or "(empty)", class_="name"), " ", job_state(job.state, job.reason)],
+            [
+                "Job ",
+                element("span", cut(job.handle, 200) or "(empty)", class_="name"),
+                " ",
+                job_state(job.state, job.reason),
+            ],
             # What is over does not change.
             live=lives,
             every=5,
@@ -91,11 +96,18 @@ class JobPage(Page):
 
 
 def _why(explanation: Explanation) -> Tag:
-    rows = [(key.replace("_", " "), _fact(key, value)) for key, value in explanation.facts.items() if key not in _ELSEWHERE]
+    rows = [
+        (key.replace("_", " "), _fact(key, value)) for key, value in explanation.facts.items() if key not in _ELSEWHERE
+    ]
     return card(
         "How is it doing?" if explanation.cause == "running" else "Why isn't it running?",
         element("p", explanation.sentence, class_="sentence"),
-        element("details", element("summary", "The facts"), facts([("cause", element("code", explanation.cause)), *rows]), id="why-facts"),
+        element(
+            "details",
+            element("summary", "The facts"),
+            facts([("cause", element("code", explanation.cause)), *rows]),
+            id="why-facts",
+        ),
         key="why",
     )
 
@@ -139,12 +151,28 @@ def _timeline(job: Job, now: float) -> Tag:
         waited = f"after {age(max(job.started - since, 0.0))}" if since is not None and not job.attempts else ""
         steps.append(("Given to a worker", moment(job.started), waited, "past"))
     if job.state == "running" and job.started is not None:
-        steps.append(("Runs", "", [f"for {age(now - job.started)} ", progress(job.progress) if job.progress is not None else ""], "now"))
+        steps.append(
+            (
+                "Runs",
+                "",
+                [f"for {age(now - job.started)} ", progress(job.progress) if job.progress is not None else ""],
+                "now",
+            )
+        )
     if job.ended is not None:
         took = f"after {age(job.ended - job.started)}" if job.started is not None else ""
-        steps.append((job.state.capitalize(), moment(job.ended), took, {"completed": "good", "failed": "bad"}.get(job.state, "warn")))
+        steps.append(
+            (
+                job.state.capitalize(),
+                moment(job.ended),
+                took,
+                {"completed": "good", "failed": "bad"}.get(job.state, "warn"),
+            )
+        )
     made = [
-        element("li", element("b", label), " ", at, " ", element("span", more, class_="quiet"), class_=kind, data_key=label)
+        element(
+            "li", element("b", label), " ", at, " ", element("span", more, class_="quiet"), class_=kind, data_key=label
+        )
         for label, at, more, kind in steps
     ]
     return card("What happened", element("ol", *made, class_="timeline"), key="timeline")
@@ -163,7 +191,12 @@ def _facts(found: WholeJob) -> Tag:
         ("Function", function_link(job.function, 200)),
         ("Unique id", name(job.unique, 200) if job.unique else "none"),
         ("Priority", job.priority),
-        ("Kind", "background: it goes on though nobody waits for it" if job.background else "foreground: it is there for those who wait for it"),
+        (
+            "Kind",
+            "background: it goes on though nobody waits for it"
+            if job.background
+            else "foreground: it is there for those who wait for it",
+        ),
         ("Attempts that failed", number(job.attempts)),
         ("Worker", _peer(job.worker) if job.worker is not None else "none"),
         ("Clients that wait for it" if job.ended is None else "Clients that waited for it", clients),
@@ -175,7 +208,11 @@ def _facts(found: WholeJob) -> Tag:
 
 
 def _peer(peer: Peer) -> list[Any]:
-    return [worker_link(peer.number, peer.client_id), " ", element("span", f"#{peer.number} at {peer.host}", class_="quiet")]
+    return [
+        worker_link(peer.number, peer.client_id),
+        " ",
+        element("span", f"#{peer.number} at {peer.host}", class_="quiet"),
+    ]
 
 
 def _cancelling(asked: Asked, job: Job) -> Tag:
@@ -187,7 +224,12 @@ def _cancelling(asked: Asked, job: Job) -> Tag:
     return element(
         "details",
         element("summary", "Cancel this job"),
-        form(asked.here, "cancel", element("p", sentence), element("button", "Cancel this job", type="submit", class_="danger")),
+        form(
+            asked.here,
+            "cancel",
+            element("p", sentence),
+            element("button", "Cancel this job", type="submit", class_="danger"),
+        ),
         class_="confirm",
         id="cancelling",
     )

@@ -87,7 +87,12 @@ class JobsPage(Page):
         form_of_search = search_form(asked, search, [each.name for each in functions])
         if search.problem is not None:
             asked.request.setResponseCode(BAD_REQUEST)
-            return Shown("Jobs", [form_of_search, element("p", str(search.problem), class_="notice bad")], self.section, live=False)
+            return Shown(
+                "Jobs",
+                [form_of_search, element("p", str(search.problem), class_="notice bad")],
+                self.section,
+                live=False,
+            )
         found = await self.views.jobs(search.query)
         summary = await self._summary(search.query, len(found.jobs), found.following is not None)
         body: list[Any] = [form_of_search, element("div", summary, _chosen(asked, found.jobs), class_="above")]
@@ -97,7 +102,15 @@ class JobsPage(Page):
         else:
             body.append(_nothing(search.query))
         if asked.operator:
-            body.append(element("section", *_many(asked, search, bool(found.jobs)), _submission(asked, search.query), class_="doings", id="doings"))
+            body.append(
+                element(
+                    "section",
+                    *_many(asked, search, bool(found.jobs)),
+                    _submission(asked, search.query),
+                    class_="doings",
+                    id="doings",
+                )
+            )
         return Shown("Jobs", body, self.section)
 
     async def _summary(self, query: JobQuery, shown: int, more: bool) -> Tag:
@@ -112,7 +125,12 @@ class JobsPage(Page):
         return element("p", said, class_="summary", id="summary")
 
     async def _total(self, query: JobQuery) -> int | None:
-        if query.unique is not None or query.older is not None or query.younger is not None or query.states & set(ENDED):
+        if (
+            query.unique is not None
+            or query.older is not None
+            or query.younger is not None
+            or query.states & set(ENDED)
+        ):
             return None
         of: Any
         if query.function is not None:
@@ -121,7 +139,12 @@ class JobsPage(Page):
                 return 0
         else:
             of = await self.views.overview()
-        counts: dict[str, int] = {"storing": of.storing, "queued": of.queued.total, "delayed": of.delayed, "running": of.running}
+        counts: dict[str, int] = {
+            "storing": of.storing,
+            "queued": of.queued.total,
+            "delayed": of.delayed,
+            "running": of.running,
+        }
         return sum(counts[state] for state in query.states or LIVE)
 
     def _table(self, asked: Asked, jobs: Sequence[Job], query: JobQuery) -> Tag:
@@ -218,7 +241,12 @@ def _box(job: Job) -> Any:
     if job.state not in LIVE:
         return ""
     return element(
-        "input", type="checkbox", name="job", value=field_of_name(job.handle.raw), form=CHOSEN, aria_label=f"Choose {cut(job.handle, 100)}"
+        "input",
+        type="checkbox",
+        name="job",
+        value=field_of_name(job.handle.raw),
+        form=CHOSEN,
+        aria_label=f"Choose {cut(job.handle, 100)}",
     )
 
 
@@ -229,7 +257,9 @@ def _chosen(asked: Asked, jobs: Sequence[Job]) -> Any:
         "/jobs",
         "cancel",
         # What the script can do is not shown where there is none.
-        element("span", element("label", element("input", type="checkbox", data_all="job"), " All of this page"), hidden=""),
+        element(
+            "span", element("label", element("input", type="checkbox", data_all="job"), " All of this page"), hidden=""
+        ),
         element("span", data_count="", class_="quiet"),
         element("button", "Cancel the chosen jobs", type="submit", class_="danger"),
         back=asked.here,
@@ -252,7 +282,8 @@ def _many(asked: Asked, search: Search, found: bool) -> list[Any]:
             asked.link(after=None),
             "cancel-all",
             "Cancel all that this search finds",
-            f"This cancels {_described(query)}, on this page and on all others. Those who wait for them are told that they failed.",
+            f"This cancels {_described(query)}, on this page and on all others. "
+            "Those who wait for them are told that they failed.",
             _phrase(query),
         )
     ]
@@ -276,7 +307,14 @@ def _nothing(query: JobQuery) -> Tag:
     if query == JobQuery(limit=query.limit, oldest_first=query.oldest_first):
         return empty(
             "No job waits or runs.",
-            element("p", "Those that are over are under ", element("a", "completed, failed or cancelled", href="/jobs?state=completed&state=failed&state=cancelled"), "."),
+            element(
+                "p",
+                "Those that are over are under ",
+                element(
+                    "a", "completed, failed or cancelled", href="/jobs?state=completed&state=failed&state=cancelled"
+                ),
+                ".",
+            ),
         )
     return empty("No job is like that.")
 
@@ -286,8 +324,16 @@ def _submission(asked: Asked, query: JobQuery) -> Tag:
     A form for a job in the background.
     """
     function = element(
-        "input", type="text", id="new-function", name="function", required="", list="functions", autocomplete="off",
-        autocapitalize="off", spellcheck="false", value=field_of_name(query.function),
+        "input",
+        type="text",
+        id="new-function",
+        name="function",
+        required="",
+        list="functions",
+        autocomplete="off",
+        autocapitalize="off",
+        spellcheck="false",
+        value=field_of_name(query.function),
     )
     return element(
         "details",
@@ -298,13 +344,31 @@ def _submission(asked: Asked, query: JobQuery) -> Tag:
             element(
                 "div",
                 _field("new-function", "Function", function),
-                _field("new-unique", "Unique id", element("input", type="text", id="new-unique", name="unique", autocomplete="off", spellcheck="false")),
+                _field(
+                    "new-unique",
+                    "Unique id",
+                    element(
+                        "input", type="text", id="new-unique", name="unique", autocomplete="off", spellcheck="false"
+                    ),
+                ),
                 _field(
                     "new-priority",
                     "Priority",
                     element("select", *_priorities(), id="new-priority", name="priority"),
                 ),
-                _field("new-delay", "Not before, from now", element("input", type="text", id="new-delay", name="delay", size="8", placeholder="5 min", autocomplete="off")),
+                _field(
+                    "new-delay",
+                    "Not before, from now",
+                    element(
+                        "input",
+                        type="text",
+                        id="new-delay",
+                        name="delay",
+                        size="8",
+                        placeholder="5 min",
+                        autocomplete="off",
+                    ),
+                ),
                 class_="fields",
             ),
             element("label", "Workload", for_="new-workload"),

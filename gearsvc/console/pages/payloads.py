@@ -48,10 +48,24 @@ def payload_card(asked: Asked, heading: str, key: str, of: Payload | None, witho
     else:
         asked_for = asked.text(key)
         form = asked_for if asked_for in _forms(of) else of.kind
-        links = element("nav", *(_link(asked, key, each, each == form) for each in _forms(of)), class_="forms", aria_label=f"Forms of the {key}")
-        body = [element("pre", element("code", in_form(of, form)), class_=f"payload {form}", tabindex="0", aria_label=heading), _how_much(of)]
+        links = element(
+            "nav",
+            *(_link(asked, key, each, each == form) for each in _forms(of)),
+            class_="forms",
+            aria_label=f"Forms of the {key}",
+        )
+        body = [
+            element(
+                "pre", element("code", in_form(of, form)), class_=f"payload {form}", tabindex="0", aria_label=heading
+            ),
+            _how_much(of),
+        ]
     return element(
-        "section", element("header", element("h2", heading), links, class_="card-head"), body, class_="card", id=f"{key}-card"
+        "section",
+        element("header", element("h2", heading), links, class_="card-head"),
+        body,
+        class_="card",
+        id=f"{key}-card",
     )
 
 

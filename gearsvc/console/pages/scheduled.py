@@ -65,11 +65,18 @@ class ScheduledPage(Page):
         found = await self.views.scheduled(function, first, PER_PAGE)
         body: list[Any] = [_filter(asked, None)]
         if found.jobs:
-            jobs = "1 job waits for its time." if found.total == 1 else f"{number(found.total)} jobs wait for their time."
+            jobs = (
+                "1 job waits for its time." if found.total == 1 else f"{number(found.total)} jobs wait for their time."
+            )
             body.append(element("p", jobs, class_="summary", id="summary"))
             body.append(_table(asked, found.jobs, self.views.now()))
         elif first:
-            body.append(empty("There are not so many any more.", element("p", element("a", "The first of them", href=asked.link(page=None)))))
+            body.append(
+                empty(
+                    "There are not so many any more.",
+                    element("p", element("a", "The first of them", href=asked.link(page=None))),
+                )
+            )
         else:
             of = f" of {cut(Name(function)) or '(empty)'}" if function is not None else ""
             body.append(empty(f"No job{of} waits for its time."))

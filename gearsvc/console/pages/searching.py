@@ -30,7 +30,17 @@ SUGGESTED = 200
 How many functions are suggested where one can be typed in.
 """
 
-_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SECONDS = {
+    "": 1.0,
+    "ms": 0.001,
+    "s": 1.0,
+    "sec": 1.0,
+    "min": 60.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 _MOST = 1e10
 
@@ -164,7 +174,12 @@ def search_form(asked: Asked, search: Search, functions: Sequence[Name]) -> Tag:
         element(
             "div",
             element("label", "On a page", for_="limit"),
-            element("select", *(_option(str(each), limit) for each in sorted({*PAGE_SIZES, search.query.limit})), id="limit", name="limit"),
+            element(
+                "select",
+                *(_option(str(each), limit) for each in sorted({*PAGE_SIZES, search.query.limit})),
+                id="limit",
+                name="limit",
+            ),
             class_="field",
         ),
     ]
@@ -181,7 +196,7 @@ def search_form(asked: Asked, search: Search, functions: Sequence[Name]) -> Tag:
         ),
         *(
             element("input", type="hidden", name=key, value=asked.text(key))
-            for key in ("sort", "down", "workload")
+            for key in ("sort", "down")
             if key in asked.query
         ),
         element(
@@ -208,7 +223,15 @@ def text_field(asked: Asked, key: str, label: str, problem: BadField | None = No
     # What is no text, for it came by a link, stays what it is.
     value = field_of_name(given) if given and not given.startswith(b"~") else asked.text(key)
     field = element(
-        "input", type="text", id=key, name=key, value=value, autocomplete="off", autocapitalize="off", spellcheck="false", **attributes
+        "input",
+        type="text",
+        id=key,
+        name=key,
+        value=value,
+        autocomplete="off",
+        autocapitalize="off",
+        spellcheck="false",
+        **attributes,
     )
     more: Any = ""
     if problem is not None and problem.field == key:

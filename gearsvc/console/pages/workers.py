@@ -76,7 +76,13 @@ _KEYS: dict[str, Callable[[Connection], Any]] = {
 
 ABILITIES = (Column("Function", "wide"), Column("A job may take", "num"))
 
-ASSIGNMENTS = (Column("Job", "handle"), Column("Function", "wide"), Column("Given to it"), Column("For", "num"), Column("Progress"))
+ASSIGNMENTS = (
+    Column("Job", "handle"),
+    Column("Function", "wide"),
+    Column("Given to it"),
+    Column("For", "num"),
+    Column("Progress"),
+)
 
 
 class WorkersPage(Page):
@@ -230,19 +236,33 @@ class WorkerPage(Page):
         """
         found = self.views.connection(int(asked.name)) if asked.name.isdigit() and len(asked.name) < 19 else None
         if found is None:
-            raise Problem(404, f"There is no connection {asked.name[:50].decode('ascii', 'backslashreplace')}; it may have ended.")
+            raise Problem(
+                404, f"There is no connection {asked.name[:50].decode('ascii', 'backslashreplace')}; it may have ended."
+            )
         now = self.views.now()
         kind = "Worker" if found.function_count or found.job_count else "Client"
         named = found.client_id not in ("-", "")
         body: list[Any] = [card("What is known of it", facts(_facts(found, kind, now)), key="facts")]
         if kind == "Worker":
             body.append(card("Jobs", _jobs(asked, found, now), key="jobs", more=_of(len(found.jobs), found.job_count)))
-            body.append(card("Functions", _abilities(asked, found.functions), key="functions", more=_of(len(found.functions), found.function_count)))
+            body.append(
+                card(
+                    "Functions",
+                    _abilities(asked, found.functions),
+                    key="functions",
+                    more=_of(len(found.functions), found.function_count),
+                )
+            )
         return Shown(
             f"{kind} #{found.number}" + (f" {cut(found.client_id, 60)}" if named else ""),
             body,
             self.section,
-            [f"{kind} #{found.number} ", name(found.client_id, 200) if named else "", " ", *(_state(found) if kind == "Worker" else [])],
+            [
+                f"{kind} #{found.number} ",
+                name(found.client_id, 200) if named else "",
+                " ",
+                *(_state(found) if kind == "Worker" else []),
+            ],
         )
 
 
@@ -272,7 +292,9 @@ def _jobs(asked: Asked, of: Connection, now: float) -> Tag:
         for each in of.jobs:
             yield row(each.handle.path, ASSIGNMENTS, *_assignment(each, now))
 
-    return table(asked, "Jobs that it has", ASSIGNMENTS, rows(), key="jobs-table") if of.jobs else empty("It has no job.")
+    return (
+        table(asked, "Jobs that it has", ASSIGNMENTS, rows(), key="jobs-table") if of.jobs else empty("It has no job.")
+    )
 
 
 def _assignment(each: Assignment, now: float) -> list[Any]:
@@ -288,6 +310,15 @@ def _assignment(each: Assignment, now: float) -> list[Any]:
 def _abilities(asked: Asked, abilities: Sequence[Ability]) -> Tag:
     def rows() -> Iterator[Tag]:
         for each in abilities:
-            yield row(each.name.path, ABILITIES, function_link(each.name), age(each.seconds) if each.seconds is not None else "any time")
+            yield row(
+                each.name.path,
+                ABILITIES,
+                function_link(each.name),
+                age(each.seconds) if each.seconds is not None else "any time",
+            )
 
-    return table(asked, "Functions that it can do", ABILITIES, rows(), key="functions-table") if abilities else empty("It can do none any more.")
+    return (
+        table(asked, "Functions that it can do", ABILITIES, rows(), key="functions-table")
+        if abilities
+        else empty("It can do none any more.")
+    )
