@@ -144,7 +144,6 @@ class CommandTests(unittest.TestCase):
         """
         self.play("docs/moving-from-gearmand.md")
 
-
     def test_moving_jobs(self) -> None:
         """
         Stored jobs are shown and moved as the page shows it.
