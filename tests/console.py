@@ -17,7 +17,7 @@ the end of the page.
 
 A line C{...} stands for any lines.  What differs from run to run (see
 L{VARYING}) need not be the same, but the same handle is the same everywhere on
-a page.  The ports 4730 and 4731 are free ports in truth.
+a page.  The ports 4730 and 4731 are free ports in truth, and so are those of databases.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 from tests.running import HOST, PATIENCE, free_port
 
@@ -41,6 +41,12 @@ VARYING = (
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
     (r"\b(pid|process) \d+", r"\1 <pid>"),
+    (r"\bprocess <pid> on [^\s;]+", "process <pid> on <host>"),
+    (r"\bafter \d+\.\d s\b", "after <seconds> s"),
+    (r"-MariaDB[-+\w]*", "-MariaDB"),
+    (r"\b\d{16}\b", "<microseconds>"),
+    # A handle's length.
+    (r"\b\d+(,-1,-1,-1 H:)", r"<length>\1"),
     (r"(?<![\d.])(127\.0\.0\.1|::1)(?![\d.])", "<address>"),
 )
 """
@@ -85,13 +91,15 @@ class Console:
     A user who types what a page says.
 
     @ivar ports: the ports that the page names, and the free ones that are used in their place.
+    @ivar environment: that of the commands.
     """
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, services: Mapping[int, int] | None = None) -> None:
         """
         @param checkout: a copy of the checkout, where the commands are run and which they may change.
+        @param services: other ports that the page names, and those that are used in their place.
         """
-        self.ports = {4730: free_port(), 4731: free_port()}
+        self.ports = {4730: free_port(), 4731: free_port(), **(services or {})}
         self._checkout = checkout
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         self._shown: dict[str, str] = {}
@@ -100,18 +108,23 @@ class Console:
         # These go to port 4730 by themselves.
         for program in ("gearman", "gearadmin"):
             port = f'case " $* " in *" -p "*) ;; *) set -- -p {self.ports[4730]} "$@" ;; esac'
-            self._add_program(program, f'{port}\nPATH=${{PATH#*:}}\nexec {program} "$@"')
-        self._add_program("gearsvc", f'PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
-        self._environment["PATH"] = f"{checkout / '.console'}:{os.environ['PATH']}"
+            self.add_program(program, f'{port}\nPATH=${{PATH#*:}}\nexec {program} "$@"')
+        self.add_program("gearsvc", f'PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
+        self.environment["PATH"] = f"{checkout / '.console'}:{os.environ['PATH']}"
         # The Python that runs the tests runs what the page starts.
-        self._environment["PYTHON"] = sys.executable
+        self.environment["PYTHON"] = sys.executable
         configuration = checkout / "twistd.conf"
         text = configuration.read_text()
         assert "\nport = 4730\n" in text
         configuration.write_text(text.replace("\nport = 4730\n", f"\nport = tcp:{self.ports[4730]}:interface={HOST}\n"))
 
-    def _add_program(self, name: str, script: str) -> None:
+    def add_program(self, name: str, script: str) -> None:
+        """
+        Have a program of this name come first.
+
+        @param script: what it is, in the shell's language; its first element of PATH is where it is itself.
+        """
         path = self._checkout / ".console" / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -143,7 +156,7 @@ class Console:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self._checkout,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,7 +170,7 @@ class Console:
             self._terminals[terminal] = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
                 cwd=self._checkout,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
