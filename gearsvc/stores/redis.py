@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
@@ -155,9 +155,11 @@ class RedisStore:
     async def _try_out(self, connection: Connection) -> None:
         """
         Store a job and remove it: this user may not be allowed to, and it is better to know that now.
+
+        (A Redis that is full lets a batch in that removes first.  It is no reason not to start: room is made by running jobs.)
         """
         record = JobRecord(b"gearsvc:trial", b"gearsvc:trial", b"", 1, b"")
-        for batch in (self._batch([record], []), self._batch([], [record])):
+        for batch in (self._batch([record], [record]), self._batch([], [record])):
             await self._finish(connection, await self._send(connection, batch), batch)
 
     def close(self) -> Deferred[None]:
