@@ -9,7 +9,7 @@ import sys
 from twisted.trial.unittest import TestCase
 
 from gearsvc.interfaces import IQueueStore
-from gearsvc.stores import memcachedlease, reconnecting
+from gearsvc.stores import ownership, reconnecting
 from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
 from gearsvc.testing import BrokenConnectionContract, sleep
@@ -87,4 +87,4 @@ def value_of_the_dead() -> bytes:
     """
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    return f"word 7 {memcachedlease.this_machine()} {gone.pid} 123 process {gone.pid} on here".encode()
+    return f"word 7 {ownership.this_machine()} {gone.pid} 123 process {gone.pid} on here".encode()
