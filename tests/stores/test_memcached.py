@@ -12,14 +12,14 @@ from gearsvc.interfaces import IQueueStore
 from gearsvc.stores import ownership, reconnecting
 from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
-from gearsvc.testing import BrokenConnectionContract, sleep
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.servers import Memcached
 from tests.stores.memcacheds import ask, put
+from tests.stores.wire import WireContract
 
 
-class MemcachedContract(BrokenConnectionContract, TestCase):
+class MemcachedContract(WireContract, TestCase):
     """
     The store contract, over L{MemcachedStore}.
     """
@@ -49,25 +49,6 @@ class MemcachedContract(BrokenConnectionContract, TestCase):
         store = MemcachedStore([Address(HOST, self.wire.port)])
         self.stores.append(store)
         return store
-
-    async def break_store(self, store: IQueueStore) -> None:
-        """
-        Cut the wire.
-        """
-        self.wire.cut()
-
-    async def mend_store(self, store: IQueueStore) -> None:
-        """
-        Mend it, and wait until the store tries again.
-        """
-        self.wire.mend()
-        await sleep(reconnecting.LAST_PAUSE)
-
-    def cut_after(self, count: int) -> None:
-        self.wire.cut_after(count)
-
-    def lose_answers(self) -> None:
-        self.wire.lose_answers()
 
     async def end_abruptly(self, store: IQueueStore) -> None:
         """
