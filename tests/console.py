@@ -57,6 +57,11 @@ HANDLE = re.compile(r"H:[^\s:]+:\d+")
 
 BLOCK = re.compile(r"^```console *(.*)\n((?s:.*?))^```$", re.MULTILINE)
 
+STEP_PATIENCE = 300.0
+"""
+How many seconds a step may take: one installs packages, and the machine may be busy.
+"""
+
 
 @dataclass
 class Step:
@@ -143,7 +148,7 @@ class Console:
             command = re.sub(rf"\b{port}\b", str(free), command)
         if step.terminal:
             self._start(step.terminal, command)
-        deadline = time.monotonic() + 3 * PATIENCE
+        deadline = time.monotonic() + STEP_PATIENCE
         while True:
             output = self._output(step.terminal) if step.terminal else self._run(command)
             if self._matches(step.output, output):
@@ -160,7 +165,7 @@ class Console:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=3 * PATIENCE,
+            timeout=STEP_PATIENCE,
         )
         return done.stdout.decode()
 
