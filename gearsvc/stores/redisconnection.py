@@ -259,7 +259,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             error.unreachable = not self._why.startswith(_FINAL)
             error.uncertain = True
             return error
-        text = str(answer).strip().partition("\n")[0].partition("\r")[0]
+        text = _OF_SCRIPT.sub("", str(answer).strip().partition("\n")[0].partition("\r")[0])
         for pattern, unreachable, meaning in _MEANINGS:
             match = pattern.search(text)
             if match is not None:
@@ -346,6 +346,11 @@ def _first_line(error: BaseException) -> str:
     return re.sub(r"^An error occurred while connecting: (\d+: )?|^.*?: \d+: ", "", text.partition("\n")[0]).rstrip(".")
 
 
+_OF_SCRIPT = re.compile(r" script: \w+, on @\w+:\d+\.?$")
+"""
+How Redis ends an error that has come up in a script.
+"""
+
 _MEANINGS = [
     (re.compile(pattern, re.IGNORECASE), unreachable, meaning)
     for pattern, unreachable, meaning in (
@@ -367,7 +372,7 @@ _MEANINGS = [
         (r"without any password|no password is set", False, "knows no password; leave --redis-password away"),
         (r"wrong number of arguments for 'auth'", False, "knows no users; leave --redis-user away"),
         (
-            r"(?:\bNOPERM\b|\bACL failure in script:?|\bThe user executing the script)(?P<what>.*?)(?: script: .*)?$",
+            r"(?:\bNOPERM\b|\bACL failure in script:?|\bThe user executing the script)(?P<what>.*)",
             False,
             "does not let this user do what a queue needs:{what}",
         ),

@@ -2,7 +2,8 @@
 Reading a queue from Redis.
 
 Redis does not keep keys in any order.  So they are listed first, each with its place and the size of its job, and put in
-order; and then the jobs are fetched, some at a time.  What gearmand stored has no place, and comes first.
+order; and then the jobs are fetched, some at a time.  What gearmand stored has no place, and comes first, what older ones
+did before the rest.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Replay:
         self._ours: dict[int, list[bytes]] = defaultdict(list)
         # The keys of those that gearmand has stored.
         self._theirs: set[bytes] = set()
-        # Of each of those, the size, and whether it is what gearmand up to 1.1.15 stored: the workload alone.
-        self._sizes: list[tuple[int, bytes, int, bool]] = []
+        # Of those, with their sizes, what gearmand up to 1.1.15 stored, the workload alone; and what newer ones did.
+        self._texts: list[tuple[bytes, int]] = []
+        self._hashes: list[tuple[bytes, int]] = []
         self._strangers: Keys = []
         self._ambiguous: Keys = []
         # One object for each: a million jobs share them.
@@ -95,7 +97,7 @@ class Replay:
         self._theirs.clear()
         for at in range(0, len(theirs), REPLAY_ROWS):
             await self._measure(theirs[at : at + REPLAY_ROWS])
-        self.total = sum(map(len, self._ours.values())) + len(self._sizes)
+        self.total = sum(map(len, self._ours.values())) + len(self._texts) + len(self._hashes)
 
     def _ask(self, form: bytes, keys: Keys) -> Deferred[list[Any]]:
         """
@@ -122,19 +124,18 @@ class Replay:
         """
         Find out which of the keys are jobs, and their sizes.
         """
-        sizes = self._sizes
         texts: Keys = []
         for key, size in zip(keys, await self._ask(_SIZE, keys)):
             if not self._layout.is_key(key):
                 self._strangers.append(key)
             elif isinstance(size, int):
-                sizes.append((len(key), key, size, False))
+                self._hashes.append((key, size))
             else:
                 texts.append(key)
         if texts:
             for key, size in zip(texts, await self._ask(_SIZE_OF_TEXT, texts)):
                 if isinstance(size, int):
-                    sizes.append((len(key), key, size, True))
+                    self._texts.append((key, size))
                 else:
                     self._strangers.append(key)
 
@@ -191,9 +192,10 @@ class Replay:
         """
         @return: how to ask for each job, its size, and its key.
         """
-        for _, key, size, alone in self._sizes:
-            yield _TEXT if alone else _THEIRS, size, key
-        self._sizes.clear()
+        for form, theirs in ((_TEXT, self._texts), (_THEIRS, self._hashes)):
+            for key, size in theirs:
+                yield form, size, key
+            theirs.clear()
         take_apart, header = _PLACE.unpack_from, _PLACE.size
         for group in sorted(self._ours):
             entries = self._ours.pop(group)

@@ -100,7 +100,7 @@ class AnswersTests(SynchronousTestCase):
             self.assertIsInstance(error, ResponseError)
             self.assertEqual(str(error), text)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.lists(answers, max_size=6), st.lists(st.integers(0, 400), max_size=12))
     def test_any_cut(self, sent: Sequence[Any], cuts: Sequence[int]) -> None:
         """
@@ -111,7 +111,7 @@ class AnswersTests(SynchronousTestCase):
         found = self.read(*(stream[begin:end] for begin, end in zip(at, at[1:])))
         self.assertEqual(list(map(comparable, found)), list(map(comparable, sent)))
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(st.lists(answers, max_size=4))
     def test_byte_by_byte(self, sent: Sequence[Any]) -> None:
         """
@@ -126,7 +126,7 @@ class AnswersTests(SynchronousTestCase):
             self.assertEqual(list(map(comparable, parser.feed(last))), [comparable(answer)])
             self.assertTrue(parser.whole)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(st.lists(st.binary(max_size=40), max_size=5))
     def test_any_bytes(self, pieces: Sequence[bytes]) -> None:
         """

@@ -177,7 +177,6 @@ class TLSTests(RedisCase):
         """
         One that speaks TLS alone on a second port, and wants to be shown a certificate there.
         """
-        directory = Path(self.mktemp()).resolve()
         # (Redis, as another user, has to get in.)
         directory = Path("/tmp") / f"gearsvc-tls-{free_port()}"
         directory.mkdir(mode=0o755)
