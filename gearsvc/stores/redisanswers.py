@@ -116,9 +116,20 @@ def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
         if not depth:
             raise ValueError
         items: list[object] = []
+        size = len(data)
         for _ in range(length):
-            if at == len(data):
+            if at == size:
                 raise _Incomplete(at + 1)
+            if data[at] == _BULK:
+                # A replay consists of these: for a million jobs a call for each would be seconds.
+                end = data.find(b"\r\n", at, at + LONGEST_NUMBER + 3)
+                if end > 0:
+                    begin = end + 2
+                    end = begin + int(data[at + 1 : end])
+                    if begin <= end <= size - 2:
+                        items.append(data[begin:end])
+                        at = end + 2
+                        continue
             item, at = _read(data, at, depth - 1)
             items.append(item)
         return items, at

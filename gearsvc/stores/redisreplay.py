@@ -84,20 +84,32 @@ class Replay:
 
         @raise StoreError: if Redis can't be asked.
         """
-        cursor = b"0"
-        while True:
-            cursor, keys = await self._connection.ask(
-                "SCAN", cursor, "MATCH", self._layout.pattern, "COUNT", LIST_KEYS
-            )
-            if keys:
-                self._sort_in(keys, await self._ask(_ORDER, keys))
-            if cursor == b"0":
-                break
+        scanned: Deferred[list[Any]] | None = self._scan(b"0")
+        asked: Deferred[list[Any]] | None = None
+        keys: Keys = []
+        try:
+            while scanned is not None:
+                cursor, more = await scanned
+                # Redis goes on while we sort in what it has answered before.
+                scanned = None if cursor == b"0" else self._scan(cursor)
+                before, asked = asked, self._ask(_ORDER, more) if more else None
+                if before is not None:
+                    self._sort_in(keys, await before)
+                keys = more
+            if asked is not None:
+                self._sort_in(keys, await asked)
+        finally:
+            for left in (scanned, asked):
+                if left is not None:
+                    left.addErrback(lambda failure: failure.trap(StoreError))
         theirs = sorted(self._theirs, key=lambda key: (len(key), key))
         self._theirs.clear()
         for at in range(0, len(theirs), REPLAY_ROWS):
             await self._measure(theirs[at : at + REPLAY_ROWS])
         self.total = sum(map(len, self._ours.values())) + len(self._texts) + len(self._hashes)
+
+    def _scan(self, cursor: bytes) -> Deferred[list[Any]]:
+        return self._connection.ask("SCAN", cursor, "MATCH", self._layout.pattern, "COUNT", LIST_KEYS)
 
     def _ask(self, form: bytes, keys: Keys) -> Deferred[list[Any]]:
         """
