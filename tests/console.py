@@ -17,7 +17,7 @@ the end of the page.
 
 A line C{...} stands for any lines.  What differs from run to run (see
 L{VARYING}) need not be the same, but the same handle is the same everywhere on
-a page.  The ports 4730, 4731, 4780 and 8080 are free ports in truth.
+a page.  The ports 4730, 4731, 4780 and 8080 are free ports in truth, and so are those of databases.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 from tests.running import HOST, PATIENCE, free_port
 
@@ -44,6 +44,12 @@ VARYING = (
     (r"(?<![\d.])\d+\.\d+\.\d+(\w*)(?![\d.])", "<version>"),
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
     (r"\b(pid|process) \d+", r"\1 <pid>"),
+    (r"\bprocess <pid> on [^\s;]+", "process <pid> on <host>"),
+    (r"\bafter \d+\.\d s\b", "after <seconds> s"),
+    (r"-MariaDB[-+\w]*", "-MariaDB"),
+    (r"\b\d{16}\b", "<microseconds>"),
+    # A handle's length.
+    (r"\b\d+(,-1,-1,-1 H:)", r"<length>\1"),
     (r"(?<![\d.])(127\.0\.0\.1|::1)(?![\d.])", "<address>"),
 )
 """
@@ -53,6 +59,11 @@ Patterns of what differs from run to run, each with what stands for it.
 HANDLE = re.compile(r"H:[^\s:]+:\d+")
 
 BLOCK = re.compile(r"^```console *(.*)\n((?s:.*?))^```$", re.MULTILINE)
+
+STEP_PATIENCE = 300.0
+"""
+How many seconds a step may take: one installs packages, and the machine may be busy.
+"""
 
 
 @dataclass
@@ -88,13 +99,15 @@ class Console:
     A user who types what a page says.
 
     @ivar ports: the ports that the page names, and the free ones that are used in their place.
+    @ivar environment: that of the commands.
     """
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, services: Mapping[int, int] | None = None) -> None:
         """
         @param checkout: a copy of the checkout, where the commands are run and which they may change.
+        @param services: other ports that the page names, and those that are used in their place.
         """
-        self.ports = {port: free_port() for port in (4730, 4731, 4780, 8080)}
+        self.ports = {port: free_port() for port in (4730, 4731, 4780, 8080)} | dict(services or {})
         self._checkout = checkout
         self._terminals: dict[str, subprocess.Popen[bytes]] = {}
         self._shown: dict[str, str] = {}
@@ -103,18 +116,23 @@ class Console:
         # These go to port 4730 by themselves.
         for program in ("gearman", "gearadmin"):
             port = f'case " $* " in *" -p "*) ;; *) set -- -p {self.ports[4730]} "$@" ;; esac'
-            self._add_program(program, f'{port}\nPATH=${{PATH#*:}}\nexec {program} "$@"')
-        self._add_program("gearsvc", f'PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
-        self._environment["PATH"] = f"{checkout / '.console'}:{os.environ['PATH']}"
+            self.add_program(program, f'{port}\nPATH=${{PATH#*:}}\nexec {program} "$@"')
+        self.add_program("gearsvc", f'PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "PYTHON"))}
+        self.environment["PATH"] = f"{checkout / '.console'}:{os.environ['PATH']}"
         # The Python that runs the tests runs what the page starts.
-        self._environment["PYTHON"] = sys.executable
+        self.environment["PYTHON"] = sys.executable
         configuration = checkout / "twistd.conf"
         text = configuration.read_text()
         assert "\nport = 4730\n" in text
         configuration.write_text(text.replace("\nport = 4730\n", f"\nport = tcp:{self.ports[4730]}:interface={HOST}\n"))
 
-    def _add_program(self, name: str, script: str) -> None:
+    def add_program(self, name: str, script: str) -> None:
+        """
+        Have a program of this name come first.
+
+        @param script: what it is, in the shell's language; its first element of PATH is where it is itself.
+        """
         path = self._checkout / ".console" / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -133,7 +151,7 @@ class Console:
             command = re.sub(rf"\b{port}\b", str(free), command)
         if step.terminal:
             self._start(step.terminal, command)
-        deadline = time.monotonic() + 3 * PATIENCE
+        deadline = time.monotonic() + STEP_PATIENCE
         while True:
             output = self._output(step.terminal) if step.terminal else self._run(command)
             if self._matches(step.output, output):
@@ -146,11 +164,11 @@ class Console:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self._checkout,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=3 * PATIENCE,
+            timeout=STEP_PATIENCE,
         )
         # What a terminal makes of the line ends of HTTP.
         return done.stdout.decode().replace("\r\n", "\n")
@@ -162,7 +180,7 @@ class Console:
                 # Who runs the tests in the background may have SIGINT ignored, and ^C is just that.
                 ["env", "--default-signal=INT", "bash", "-c", f"exec {command}"],
                 cwd=self._checkout,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

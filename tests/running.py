@@ -18,6 +18,7 @@ proves against the C server that a test of a client holds what it says.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import struct
@@ -31,6 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout: what a server under test imports gearsvc from."""
 
 HOST = "127.0.0.1"
+
+# Not what a test may have seeded: another run of the tests goes on beside this one.
+_any = random.SystemRandom()
 
 PATIENCE = 20.0
 """
@@ -48,11 +52,18 @@ class ServerFailed(Exception):
 def free_port() -> int:
     """
     A port of 127.0.0.1 on which nothing listens at this moment.
+
+    It is below those that Linux gives to outgoing connections: one of those could take it before the server does, or while
+    the server is down for a while.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = _any.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -58,9 +58,10 @@ class RedisMaker:
 
     def missing(self) -> str:
         """
-        txredisapi.
+        txredisapi, and what it imports whether there is TLS or not: Twisted's libraries for that.
         """
-        return "" if importlib.util.find_spec("txredisapi") else "pip install 'gearsvc[redis]'"
+        needed = ("txredisapi", "OpenSSL", "service_identity")
+        return "" if all(map(importlib.util.find_spec, needed)) else "pip install 'gearsvc[redis]'"
 
     def make(self, settings: Settings) -> IQueueStore | None:
         """

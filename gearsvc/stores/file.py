@@ -21,19 +21,19 @@ from threading import Lock
 from time import monotonic
 from typing import cast
 
-from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores.compaction import Compaction, Rewriting
 from gearsvc.stores.journal import HEADER, WHAT_TO_DO, Damage, Journal, Nonsense
 from gearsvc.stores.journalentries import encode, find_live, read_jobs
 from gearsvc.stores.ownership import LockFile
 from gearsvc.stores.reconnecting import Backoff
-from gearsvc.stores.threads import StoreThread
+from gearsvc.stores.threads import ThreadedStore
 
 log = Logger(__name__)
 
@@ -436,7 +436,7 @@ def _identity_of(journal: Journal) -> tuple[int, int]:
 
 
 @implementer(IQueueStore)
-class FileStore:
+class FileStore(ThreadedStore):
     """
     Jobs in a file.
     """
@@ -448,7 +448,7 @@ class FileStore:
         """
         self._reactor = reactor
         self._file = QueueFile(path, self._tell)
-        self._thread = StoreThread("queue file", reactor)
+        super().__init__(self._file, "queue file", reactor)
         self.description = f"queue file {self._file.path}: what was acknowledged survives a crash of the server and of the machine"
 
     def _tell(self, warning: bool, text: str) -> None:
@@ -458,22 +458,6 @@ class FileStore:
             self._reactor = cast(IReactorFromThreads, reactor)
         self._reactor.callFromThread(log.warn if warning else log.info, "{text}", text=text)
 
-    def open(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.open}.  It may be called again after it has failed.
-        """
-        return self._thread.start(self._file.open)
-
-    def replay(self, accept: Accept) -> Deferred[int]:
-        """
-        See L{IQueueStore.replay}.
-        """
-        return ensureDeferred(self._replay(accept))
-
-    async def _replay(self, accept: Accept) -> int:
-        total = await self._thread.run(self._file.count)
-        return await self._thread.replay(self._file.pieces(), accept, total, self._file.path)
-
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
         See L{IQueueStore.commit}.
@@ -482,10 +466,4 @@ class FileStore:
             parts, growth = encode(added, removed)
         except StoreError:
             return fail()
-        return self._thread.run(self._file.write, parts, growth)
-
-    def close(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.close}.
-        """
-        return self._thread.end(self._file.close)
+        return self.thread.run(self._file.write, parts, growth)

@@ -5,7 +5,6 @@ Who uses a queue in memcached: a key that its owner keeps alive, and that is gon
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,7 @@ from twisted.internet.task import deferLater
 
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.memcachedclient import Servers
-from gearsvc.stores.ownership import in_use, this_server
+from gearsvc.stores.ownership import in_use, is_running, start_of, this_machine, this_server
 
 LEASE_SECONDS = 6
 """
@@ -25,45 +24,6 @@ RENEW_SECONDS = 1.5
 """
 How often its owner renews it.
 """
-
-
-def this_machine() -> str:
-    """
-    What tells this machine, as it runs now and as this process sees it, from
-    all others: processes have numbers in common only within it.
-    """
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
-
-
-def start_of(process: int) -> str:
-    """
-    When a process of this machine started, in a form of the system's, so that
-    it is not taken for a later one with its number; C{"-"} where the system
-    does not tell, or there is none.
-    """
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            # The program's name, in parentheses, may hold anything.
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except OSError:
-        return "-"
-
-
-def is_running(process: int, start: str) -> bool:
-    """
-    Whether a process of this machine, with this L{start_of}, is still there.
-    """
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return start_of(process) == start
 
 
 class Lease:

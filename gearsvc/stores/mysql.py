@@ -285,8 +285,10 @@ class MySQLStore:
         found = f"innodb_flush_log_at_trx_commit = {flush.decode()}"
         if binlog != b"0":
             found += f", sync_binlog = {sync.decode()}"
+        # (A my.cnf may have named another place than the options do.)
+        place = connection.unix_socket or f"{connection.host}:{connection.port}"
         return (
-            f"MySQL database {connection.database} at {self._place} ({version.decode()}), table {self._table}:"
+            f"MySQL database {connection.database} at {place} ({version.decode()}), table {self._table}:"
             f" what was acknowledged survives a crash of {survives}{'; ' + loses if loses else ''} ({found})"
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
@@ -29,7 +29,7 @@ from gearsvc.stores.redisconnection import STORED, Connection, Server, is_missin
 from gearsvc.stores.redislayout import Layout
 from gearsvc.stores.redislease import Lease
 from gearsvc.stores.redisreplay import Replay
-from gearsvc.stores.redissettings import RedisSettings, read_settings
+from gearsvc.stores.redissettings import read_settings
 
 log = Logger(__name__)
 
@@ -120,7 +120,6 @@ class RedisStore:
         self._lock = DeferredLock()
         self._timer: IDelayedCall | None = None
         self._serving = self._keeping = False
-        self._settings = RedisSettings()
         self._place = 0
         # The last connection that was begun, and the one to commit on.
         self._latest: Connection | None = None
@@ -137,27 +136,33 @@ class RedisStore:
 
     async def _open(self) -> None:
         self._watch()
+        taken = False
         try:
             connection = await self._connect()
-            self._settings = await read_settings(connection)
+            settings = await read_settings(connection)
             await self._lease.take(connection)
+            taken = True
             await self._use(connection)
             await self._try_out(connection)
         except StoreError as error:
             error.uncertain = False
+            if taken:
+                await self._release(connection)
             await self._leave()
             raise
         # The time, so that what is added without a replay comes after what was added before.
         self._place = time.time_ns() // 1000
         self._serving = True
-        self.description = f"{self._where}: {self._settings.durability}"
+        self.description = f"{self._where}: {settings.durability}"
 
     async def _try_out(self, connection: Connection) -> None:
         """
         Store a job and remove it: this user may not be allowed to, and it is better to know that now.
+
+        (A Redis that is full lets a batch in that removes first.  It is no reason not to start: room is made by running jobs.)
         """
         record = JobRecord(b"gearsvc:trial", b"gearsvc:trial", b"", 1, b"")
-        for batch in (self._batch([record], []), self._batch([], [record])):
+        for batch in (self._batch([record], [record]), self._batch([], [record])):
             await self._finish(connection, await self._send(connection, batch), batch)
 
     def close(self) -> Deferred[None]:
@@ -167,15 +172,20 @@ class RedisStore:
         return self._lock.run(self._close)
 
     async def _close(self) -> None:
-        connection = self._connection
-        if connection is not None:
-            released = ensureDeferred(self._lease.release(connection))
-            released.addTimeout(redisconnection.CLOSE_SECONDS, self._reactor)
-            try:
-                await released
-            except (StoreError, TimeoutError) as error:
-                log.info("The lease of the queue runs out by itself: {why}", why=error)
+        if self._connection is not None:
+            await self._release(self._connection)
         await self._leave()
+
+    async def _release(self, connection: Connection) -> None:
+        """
+        Give the lease back, if Redis can be asked.
+        """
+        released = ensureDeferred(self._lease.release(connection))
+        released.addTimeout(redisconnection.CLOSE_SECONDS, self._reactor)
+        try:
+            await released
+        except (StoreError, TimeoutError) as error:
+            log.info("The lease of the queue runs out by itself: {why}", why=error)
 
     async def _leave(self) -> None:
         self._serving = False

@@ -8,6 +8,21 @@ from txredisapi import ResponseError
 
 _STATUS, _ERROR, _INTEGER, _BULK, _ARRAY = b"+-:$*"
 
+LONGEST_LINE = 64 * 1024
+"""
+Bytes of the longest line that Redis may say; its errors quote what they are about.
+"""
+
+LONGEST_NUMBER = 20
+"""
+Digits of the longest number that it may say, with its sign.
+"""
+
+DEEPEST = 7
+"""
+How many lists may be in each other.
+"""
+
 
 class NoRedis(Exception):
     """
@@ -52,11 +67,12 @@ class Answers:
             if self._size < self._needed:
                 return []
             data = b"".join(self._pieces)
+            self._pieces.clear()
         found: list[object] = []
         at, size = 0, len(data)
         try:
             while at < size:
-                answer, at = _read(data, at)
+                answer, at = _read(data, at, DEEPEST)
                 found.append(answer)
         except _Incomplete as incomplete:
             self.whole = False
@@ -67,18 +83,20 @@ class Answers:
             raise NoRedis(data[at : at + 20]) from None
         else:
             self.whole = True
-            self._pieces.clear()
         return found
 
 
-def _read(data: bytes, at: int) -> tuple[object, int]:
+def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
     """
+    @param depth: how many lists may be in each other here.
     @return: the answer that begins there, and where it ends.
     """
     kind = data[at]
     end = data.find(b"\r\n", at)
+    if (end if end >= 0 else len(data)) - at > (LONGEST_LINE if kind in b"+-" else LONGEST_NUMBER) + 2:
+        raise ValueError
     if end < 0:
-        if kind not in b"+-:$*" or (kind not in b"+-" and len(data) > at + 25):
+        if kind not in b"+-:$*":
             raise ValueError
         raise _Incomplete(len(data) + 1)
     if kind == _BULK:
@@ -95,11 +113,24 @@ def _read(data: bytes, at: int) -> tuple[object, int]:
         at = end + 2
         if length < 0:
             return None, at
+        if not depth:
+            raise ValueError
         items: list[object] = []
+        size = len(data)
         for _ in range(length):
-            if at == len(data):
+            if at == size:
                 raise _Incomplete(at + 1)
-            item, at = _read(data, at)
+            if data[at] == _BULK:
+                # A replay consists of these: for a million jobs a call for each would be seconds.
+                end = data.find(b"\r\n", at, at + LONGEST_NUMBER + 3)
+                if end > 0:
+                    begin = end + 2
+                    end = begin + int(data[at + 1 : end])
+                    if begin <= end <= size - 2:
+                        items.append(data[begin:end])
+                        at = end + 2
+                        continue
+            item, at = _read(data, at, depth - 1)
             items.append(item)
         return items, at
     if kind == _INTEGER:

@@ -109,6 +109,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         self._socket: socket.socket | None = None
         # Since when an answer is due, or when some of one last came.
         self._since = 0.0
+        self._heard = False
         self._answers = Answers()
         # What is asked in one go: when it is answered, how many answers there are to be, and those that have come.
         self._many: deque[tuple[Deferred[Any], int, list[object]]] = deque()
@@ -121,11 +122,10 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         """
         super().connectionMade()
         transport: Any = self.transport
-        if isinstance(transport, tcp.Connection):
-            if not self._server.host.startswith("/"):
-                transport.setTcpNoDelay(True)
-            if not ISSLTransport.providedBy(transport):
-                self._socket = transport.getHandle()
+        if not self._server.host.startswith("/"):
+            transport.setTcpNoDelay(True)
+        if isinstance(transport, tcp.Connection) and not ISSLTransport.providedBy(transport):
+            self._socket = transport.getHandle()
 
     def connectionLost(self, why: Failure) -> None:
         """
@@ -148,6 +148,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             queue.put(STORED)
             return
         self._since = time.monotonic()
+        self._heard = True
         try:
             answers = self._answers.feed(data)
         except NoRedis:
@@ -155,6 +156,9 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             return
         at = 0
         while at < len(answers):
+            if not queue.waiting:
+                self._abort("what answers there says more than it was asked for")
+                return
             if self._many and queue.waiting[0] is self._many[0][0]:
                 _, count, found = self._many[0]
                 to = at + count - len(found)
@@ -255,7 +259,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             error.unreachable = not self._why.startswith(_FINAL)
             error.uncertain = True
             return error
-        text = str(answer).strip().partition("\n")[0].partition("\r")[0]
+        text = _OF_SCRIPT.sub("", str(answer).strip().partition("\n")[0].partition("\r")[0])
         for pattern, unreachable, meaning in _MEANINGS:
             match = pattern.search(text)
             if match is not None:
@@ -270,7 +274,9 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         End the connection if an answer has been due for too long.
         """
         if self.replyQueue.waiting and time.monotonic() - self._since > COMMIT_SECONDS:
-            self._abort(f"it has not answered for {COMMIT_SECONDS:g} seconds")
+            # (Redis takes the begin of TLS for that of a line, and waits for its end.)
+            hint = "; if it speaks plain text, leave --redis-tls away" if self._server.tls and not self._heard else ""
+            self._abort(f"it has not answered for {COMMIT_SECONDS:g} seconds{hint}")
 
     async def end(self) -> None:
         """
@@ -340,6 +346,11 @@ def _first_line(error: BaseException) -> str:
     return re.sub(r"^An error occurred while connecting: (\d+: )?|^.*?: \d+: ", "", text.partition("\n")[0]).rstrip(".")
 
 
+_OF_SCRIPT = re.compile(r" script: \w+, on @\w+:\d+\.?$")
+"""
+How Redis ends an error that has come up in a script.
+"""
+
 _MEANINGS = [
     (re.compile(pattern, re.IGNORECASE), unreachable, meaning)
     for pattern, unreachable, meaning in (
@@ -360,7 +371,11 @@ _MEANINGS = [
         (r"\bWRONGPASS\b|invalid password", False, "refuses the user or the password; see --redis-user and --redis-password"),
         (r"without any password|no password is set", False, "knows no password; leave --redis-password away"),
         (r"wrong number of arguments for 'auth'", False, "knows no users; leave --redis-user away"),
-        (r"\bNOPERM\b(?P<what>.*)", False, "does not let this user do what a queue needs:{what}"),
+        (
+            r"(?:\bNOPERM\b|\bACL failure in script:?|\bThe user executing the script)(?P<what>.*)",
+            False,
+            "does not let this user do what a queue needs:{what}",
+        ),
         (r"DB index", False, "has no database {database}; see --redis-database"),
         (
             r"\bMOVED\b|\bCROSSSLOT\b|\bCLUSTERDOWN\b|non local key|not allowed in cluster mode",

@@ -52,6 +52,7 @@ end
 if held == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
 else
+  redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 end
 if last ~= ARGV[2] then
@@ -62,6 +63,9 @@ return last and 'ours' or 'empty'
 """
 Takes or renews it.  Returns C{ours}; C{empty} if nobody has had it before; C{other}, and does not take it, if ours is a
 renewal and another server has had it since; or, if another server has it now, its value and how many milliseconds it has left.
+
+(A Redis that is full refuses what needs memory, but not in a script that has written already.  Hence the DEL: whoever has to
+make room by running jobs needs the lease.)
 """
 
 _RELEASE = b"""

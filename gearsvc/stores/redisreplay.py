@@ -2,7 +2,8 @@
 Reading a queue from Redis.
 
 Redis does not keep keys in any order.  So they are listed first, each with its place and the size of its job, and put in
-order; and then the jobs are fetched, some at a time.  What gearmand stored has no place, and comes first.
+order; and then the jobs are fetched, some at a time.  What gearmand stored has no place, and comes first, what older ones
+did before the rest.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Replay:
         self._ours: dict[int, list[bytes]] = defaultdict(list)
         # The keys of those that gearmand has stored.
         self._theirs: set[bytes] = set()
-        # Of each of those, the size, and whether it is what gearmand up to 1.1.15 stored: the workload alone.
-        self._sizes: list[tuple[int, bytes, int, bool]] = []
+        # Of those, with their sizes, what gearmand up to 1.1.15 stored, the workload alone; and what newer ones did.
+        self._texts: list[tuple[bytes, int]] = []
+        self._hashes: list[tuple[bytes, int]] = []
         self._strangers: Keys = []
         self._ambiguous: Keys = []
         # One object for each: a million jobs share them.
@@ -82,20 +84,32 @@ class Replay:
 
         @raise StoreError: if Redis can't be asked.
         """
-        cursor = b"0"
-        while True:
-            cursor, keys = await self._connection.ask(
-                "SCAN", cursor, "MATCH", self._layout.pattern, "COUNT", LIST_KEYS
-            )
-            if keys:
-                self._sort_in(keys, await self._ask(_ORDER, keys))
-            if cursor == b"0":
-                break
+        scanned: Deferred[list[Any]] | None = self._scan(b"0")
+        asked: Deferred[list[Any]] | None = None
+        keys: Keys = []
+        try:
+            while scanned is not None:
+                cursor, more = await scanned
+                # Redis goes on while we sort in what it has answered before.
+                scanned = None if cursor == b"0" else self._scan(cursor)
+                before, asked = asked, self._ask(_ORDER, more) if more else None
+                if before is not None:
+                    self._sort_in(keys, await before)
+                keys = more
+            if asked is not None:
+                self._sort_in(keys, await asked)
+        finally:
+            for left in (scanned, asked):
+                if left is not None:
+                    left.addErrback(lambda failure: failure.trap(StoreError))
         theirs = sorted(self._theirs, key=lambda key: (len(key), key))
         self._theirs.clear()
         for at in range(0, len(theirs), REPLAY_ROWS):
             await self._measure(theirs[at : at + REPLAY_ROWS])
-        self.total = sum(map(len, self._ours.values())) + len(self._sizes)
+        self.total = sum(map(len, self._ours.values())) + len(self._texts) + len(self._hashes)
+
+    def _scan(self, cursor: bytes) -> Deferred[list[Any]]:
+        return self._connection.ask("SCAN", cursor, "MATCH", self._layout.pattern, "COUNT", LIST_KEYS)
 
     def _ask(self, form: bytes, keys: Keys) -> Deferred[list[Any]]:
         """
@@ -122,19 +136,18 @@ class Replay:
         """
         Find out which of the keys are jobs, and their sizes.
         """
-        sizes = self._sizes
         texts: Keys = []
         for key, size in zip(keys, await self._ask(_SIZE, keys)):
             if not self._layout.is_key(key):
                 self._strangers.append(key)
             elif isinstance(size, int):
-                sizes.append((len(key), key, size, False))
+                self._hashes.append((key, size))
             else:
                 texts.append(key)
         if texts:
             for key, size in zip(texts, await self._ask(_SIZE_OF_TEXT, texts)):
                 if isinstance(size, int):
-                    sizes.append((len(key), key, size, True))
+                    self._texts.append((key, size))
                 else:
                     self._strangers.append(key)
 
@@ -191,9 +204,10 @@ class Replay:
         """
         @return: how to ask for each job, its size, and its key.
         """
-        for _, key, size, alone in self._sizes:
-            yield _TEXT if alone else _THEIRS, size, key
-        self._sizes.clear()
+        for form, theirs in ((_TEXT, self._texts), (_THEIRS, self._hashes)):
+            for key, size in theirs:
+                yield form, size, key
+            theirs.clear()
         take_apart, header = _PLACE.unpack_from, _PLACE.size
         for group in sorted(self._ours):
             entries = self._ours.pop(group)

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.redisconnection import Connection
 
-_ASKED = ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy", "proto-max-bulk-len")
+_ASKED = ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
 
 
 @dataclass(frozen=True)
 class RedisSettings:
     """
     The settings that matter, as Redis writes them; C{None} is one that it does not tell.
-
-    @ivar cluster: whether it is a part of a Redis Cluster.
     """
 
     appendonly: bool | None = None
@@ -25,8 +23,6 @@ class RedisSettings:
     save: str | None = None
     maxmemory: int | None = None
     maxmemory_policy: str | None = None
-    largest: int = 512 * 1024 * 1024
-    cluster: bool = False
 
     @property
     def durability(self) -> str:
@@ -71,7 +67,6 @@ async def read_settings(connection: Connection) -> RedisSettings:
     @raise StoreError: if Redis can't be asked at all.
     """
     found: dict[str, str] = {}
-    cluster = False
     try:
         info: bytes = await connection.ask("INFO")
     except StoreError as error:
@@ -79,7 +74,6 @@ async def read_settings(connection: Connection) -> RedisSettings:
             raise
     else:
         lines = dict(line.partition(":")[::2] for line in info.decode("utf-8", "replace").split("\r\n"))
-        cluster = lines.get("cluster_enabled") == "1"
         for name, line in (
             ("appendonly", "aof_enabled"), ("maxmemory", "maxmemory"), ("maxmemory-policy", "maxmemory_policy")
         ):
@@ -94,13 +88,10 @@ async def read_settings(connection: Connection) -> RedisSettings:
             break
         if answer and len(answer) == 2:
             found[name] = answer[1].decode("utf-8", "replace")
-    largest = found.get("proto-max-bulk-len", "")
     return RedisSettings(
         appendonly=found["appendonly"] in ("yes", "1") if "appendonly" in found else None,
         appendfsync=found.get("appendfsync"),
         save=found.get("save"),
         maxmemory=int(found["maxmemory"]) if found.get("maxmemory", "").isdigit() else None,
         maxmemory_policy=found.get("maxmemory-policy"),
-        largest=int(largest) if largest.isdigit() else RedisSettings.largest,
-        cluster=cluster,
     )

@@ -4,13 +4,18 @@ TLS to Redis.
 
 from __future__ import annotations
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 
 from gearsvc.options import SettingsError
 
 _END = b"-----END CERTIFICATE-----"
+
+_WRONG = (SSL.Error, crypto.Error, ValueError)
+"""
+What OpenSSL says of a file that it can't use.
+"""
 
 
 def check_of(host: str, authorities: str | None, certificate: str | None) -> IOpenSSLClientConnectionCreator:
@@ -27,15 +32,19 @@ def check_of(host: str, authorities: str | None, certificate: str | None) -> IOp
         pieces = _read("redis-ca-file", authorities).split(_END)[:-1]
         try:
             trusted = trustRootFromCertificates([Certificate.loadPEM(piece + _END) for piece in pieces])
-        except SSL.Error:
+        except _WRONG:
             pieces = []
         if not pieces:
             raise SettingsError(f"--redis-ca-file: {authorities} does not hold certificates in PEM")
     ours: PrivateCertificate | None = None
     if certificate is not None:
+        both = _read("redis-certificate", certificate)
+        if b"ENCRYPTED" in both:
+            # OpenSSL would ask for it at the terminal, and wait.
+            raise SettingsError(f"--redis-certificate: the key in {certificate} needs a passphrase; take that away")
         try:
-            ours = PrivateCertificate.loadPEM(_read("redis-certificate", certificate))
-        except SSL.Error:
+            ours = PrivateCertificate.loadPEM(both)
+        except _WRONG:
             raise SettingsError(f"--redis-certificate: {certificate} does not hold a certificate and its key in PEM") from None
     try:
         check: IOpenSSLClientConnectionCreator = optionsForClientTLS(host, trustRoot=trusted, clientCertificate=ours)

@@ -28,15 +28,15 @@ from itertools import islice
 from typing import Any, Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.stores.ownership import LockFile
 from gearsvc.stores.rows import MADE_KEY, row_key, unique_of
-from gearsvc.stores.threads import StoreThread
+from gearsvc.stores.threads import ThreadedStore
 
 BUSY_SECONDS = 2.0
 """
@@ -366,7 +366,7 @@ def _records(rows: Iterable[tuple[Any, ...]], names: dict[bytes, bytes]) -> Iter
 
 
 @implementer(IQueueStore)
-class SQLiteStore:
+class SQLiteStore(ThreadedStore):
     """
     Jobs in an SQLite database.
     """
@@ -378,27 +378,11 @@ class SQLiteStore:
         @param reactor: the one whose thread calls; by default the global one.
         """
         self._database = Database(path, table)
-        self._thread = StoreThread("SQLite queue", reactor)
+        super().__init__(self._database, "SQLite queue", reactor)
         self.description = (
             f"SQLite database {self._database.path}, table {table}:"
             " what was acknowledged survives a crash of the server and of the machine"
         )
-
-    def open(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.open}.  It may be called again after it has failed.
-        """
-        return self._thread.start(self._database.open)
-
-    def replay(self, accept: Accept) -> Deferred[int]:
-        """
-        See L{IQueueStore.replay}.
-        """
-        return ensureDeferred(self._replay(accept))
-
-    async def _replay(self, accept: Accept) -> int:
-        total = await self._thread.run(self._database.count)
-        return await self._thread.replay(self._database.pieces(), accept, total, self._database.path)
 
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
@@ -406,10 +390,4 @@ class SQLiteStore:
         """
         rows = [as_row(record) for record in added]
         keys = [(row_key(record), record.function) for record in removed]
-        return self._thread.run(self._database.write, rows, keys)
-
-    def close(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.close}.
-        """
-        return self._thread.end(self._database.close)
+        return self.thread.run(self._database.write, rows, keys)

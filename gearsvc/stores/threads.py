@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Callable, Iterator, Sequence, TypeVar, cast
+from typing import Any, Callable, Iterator, Protocol, Sequence, TypeVar, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
@@ -139,3 +139,75 @@ async def replay(
             await accepted
         progress.advance(len(piece))
     return progress.done
+
+
+class BlockingStore(Protocol):
+    """
+    What a store's thread works on.
+
+    @ivar path: what the log calls it.
+    """
+
+    path: str
+
+    def open(self) -> None:
+        """
+        Open it.
+
+        @raise StoreError: if that can't be done; it is closed then.
+        """
+
+    def count(self) -> int:
+        """
+        How many jobs a replay will find, about.
+        """
+
+    def pieces(self) -> Iterator[Sequence[JobRecord]]:
+        """
+        Read the jobs, some at a time.
+        """
+
+    def close(self) -> None:
+        """
+        Close it.
+        """
+
+
+class ThreadedStore:
+    """
+    All of L{IQueueStore <gearsvc.interfaces.IQueueStore>} but C{commit} and
+    C{description}, by a thread.
+
+    @ivar thread: calls what blocks.
+    """
+
+    def __init__(self, store: BlockingStore, name: str, reactor: IReactorFromThreads | None = None) -> None:
+        """
+        @param store: is touched in the thread alone.
+        @param name: what debuggers call the thread.
+        @param reactor: the one whose thread calls; by default the global one.
+        """
+        self._store = store
+        self.thread = StoreThread(name, reactor)
+
+    def open(self) -> Deferred[None]:
+        """
+        See L{IQueueStore.open}.  It may be called again after it has failed.
+        """
+        return self.thread.start(self._store.open)
+
+    def replay(self, accept: Accept) -> Deferred[int]:
+        """
+        See L{IQueueStore.replay}.
+        """
+        return ensureDeferred(self._replay(accept))
+
+    async def _replay(self, accept: Accept) -> int:
+        total = await self.thread.run(self._store.count)
+        return await self.thread.replay(self._store.pieces(), accept, total, self._store.path)
+
+    def close(self) -> Deferred[None]:
+        """
+        See L{IQueueStore.close}.
+        """
+        return self.thread.end(self._store.close)

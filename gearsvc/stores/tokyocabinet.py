@@ -18,16 +18,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from operator import itemgetter
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import tokyocabinetlibrary as library
 from gearsvc.stores.ownership import LockFile
-from gearsvc.stores.threads import StoreThread
+from gearsvc.stores.threads import ThreadedStore
 from gearsvc.stores.tokyocabinetlibrary import AbstractDatabase, TokyoCabinetError
 from gearsvc.stores.tokyocabinetrecords import Names, Row, names_of, place_in, read
 
@@ -504,7 +504,7 @@ def _sync_directory(path: str) -> None:
 
 
 @implementer(IQueueStore)
-class TokyoCabinetStore:
+class TokyoCabinetStore(ThreadedStore):
     """
     Jobs in a Tokyo Cabinet database.
     """
@@ -518,37 +518,15 @@ class TokyoCabinetStore:
         @param reactor: the one whose thread calls; by default the global one.
         """
         self._database = Database(name, optimize)
-        self._thread = StoreThread("Tokyo Cabinet queue", reactor)
+        super().__init__(self._database, "Tokyo Cabinet queue", reactor)
         self.description = (
             f"Tokyo Cabinet database {self._database.path}:"
             " what was acknowledged survives a crash of the server and of the machine"
         )
-
-    def open(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.open}.  It may be called again after it has failed.
-        """
-        return self._thread.start(self._database.open)
-
-    def replay(self, accept: Accept) -> Deferred[int]:
-        """
-        See L{IQueueStore.replay}.
-        """
-        return ensureDeferred(self._replay(accept))
-
-    async def _replay(self, accept: Accept) -> int:
-        total = await self._thread.run(self._database.count)
-        return await self._thread.replay(self._database.pieces(), accept, total, self._database.path)
 
     def commit(self, added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
         """
         See L{IQueueStore.commit}.
         """
         keys = [(record.key if isinstance(record.key, Names) else names_of(record)).key for record in removed]
-        return self._thread.run(self._database.write, [Row(record) for record in added], keys)
-
-    def close(self) -> Deferred[None]:
-        """
-        See L{IQueueStore.close}.
-        """
-        return self._thread.end(self._database.close)
+        return self.thread.run(self._database.write, [Row(record) for record in added], keys)

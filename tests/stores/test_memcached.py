@@ -9,17 +9,17 @@ import sys
 from twisted.trial.unittest import TestCase
 
 from gearsvc.interfaces import IQueueStore
-from gearsvc.stores import memcachedlease, reconnecting
+from gearsvc.stores import ownership, reconnecting
 from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
-from gearsvc.testing import BrokenConnectionContract, sleep
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.servers import Memcached
 from tests.stores.memcacheds import ask, put
+from tests.stores.wire import WireContract
 
 
-class MemcachedContract(BrokenConnectionContract, TestCase):
+class MemcachedContract(WireContract, TestCase):
     """
     The store contract, over L{MemcachedStore}.
     """
@@ -50,25 +50,6 @@ class MemcachedContract(BrokenConnectionContract, TestCase):
         self.stores.append(store)
         return store
 
-    async def break_store(self, store: IQueueStore) -> None:
-        """
-        Cut the wire.
-        """
-        self.wire.cut()
-
-    async def mend_store(self, store: IQueueStore) -> None:
-        """
-        Mend it, and wait until the store tries again.
-        """
-        self.wire.mend()
-        await sleep(reconnecting.LAST_PAUSE)
-
-    def cut_after(self, count: int) -> None:
-        self.wire.cut_after(count)
-
-    def lose_answers(self) -> None:
-        self.wire.lose_answers()
-
     async def end_abruptly(self, store: IQueueStore) -> None:
         """
         Break the connection, and make the lease that of a process that is gone.
@@ -87,4 +68,4 @@ def value_of_the_dead() -> bytes:
     """
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    return f"word 7 {memcachedlease.this_machine()} {gone.pid} 123 process {gone.pid} on here".encode()
+    return f"word 7 {ownership.this_machine()} {gone.pid} 123 process {gone.pid} on here".encode()

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gearsvc.interfaces import StoreError
-from gearsvc.stores import memcachedclient, memcachedlease
+from gearsvc.stores import memcachedclient, memcachedlease, ownership
 from gearsvc.stores.memcachedclient import Address, Commands, Servers, libmemcached_hash, parse_addresses
 from gearsvc.stores.memcachedlease import Lease
 from gearsvc.testing import sleep
@@ -310,7 +310,7 @@ class LeaseTests(ServersCase):
         """
         The lease of a process of this machine that is gone is taken at once; also if another process has its number now.
         """
-        mine = f"word 7 {memcachedlease.this_machine()} {os.getpid()} 123 somebody"
+        mine = f"word 7 {ownership.this_machine()} {os.getpid()} 123 somebody"
         for value in (value_of_the_dead(), mine.encode()):
             put(self.port, self.key, value)
             lease = await self.lease()
@@ -371,9 +371,9 @@ class ProcessTests(SynchronousTestCase):
         A process is known by its number and its start.
         """
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        start = memcachedlease.start_of(child.pid)
-        self.assertTrue(memcachedlease.is_running(child.pid, start))
-        self.assertFalse(memcachedlease.is_running(child.pid, "123"))
+        start = ownership.start_of(child.pid)
+        self.assertTrue(ownership.is_running(child.pid, start))
+        self.assertFalse(ownership.is_running(child.pid, "123"))
         child.communicate(b"\n")
-        self.assertFalse(memcachedlease.is_running(child.pid, start))
-        self.assertEqual(memcachedlease.start_of(child.pid), "-")
+        self.assertFalse(ownership.is_running(child.pid, start))
+        self.assertEqual(ownership.start_of(child.pid), "-")

@@ -10,13 +10,13 @@ from gearsvc.interfaces import IQueueStore
 from gearsvc.stores import mysql, mysqlownership, reconnecting
 from gearsvc.stores.mysql import MySQLStore
 from gearsvc.stores.mysqlconnection import Place
-from gearsvc.testing import BrokenConnectionContract, sleep
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.stores.mysqls import QuickMariaDB
+from tests.stores.wire import WireContract
 
 
-class MySQLContract(BrokenConnectionContract, TestCase):
+class MySQLContract(WireContract, TestCase):
     """
     The store contract, over L{MySQLStore}.
     """
@@ -47,25 +47,6 @@ class MySQLContract(BrokenConnectionContract, TestCase):
         store = MySQLStore(Place(HOST, self.wire.port, "gearman", "secret", self.database))
         self.stores.append(store)
         return store
-
-    async def break_store(self, store: IQueueStore) -> None:
-        """
-        Cut the wire.
-        """
-        self.wire.cut()
-
-    async def mend_store(self, store: IQueueStore) -> None:
-        """
-        Mend it, and wait until the store tries again.
-        """
-        self.wire.mend()
-        await sleep(reconnecting.LAST_PAUSE)
-
-    def cut_after(self, count: int) -> None:
-        self.wire.cut_after(count)
-
-    def lose_answers(self) -> None:
-        self.wire.lose_answers()
 
     async def end_abruptly(self, store: IQueueStore) -> None:
         """

@@ -499,7 +499,6 @@ class SettingsTests(MySQLCase):
             self.assertNotIn(PASSWORD, store.description)
             await store.close()
 
-
     async def test_settings_of_others(self) -> None:
         """
         What an administrator has set for other people's sessions neither keeps a batch from being committed nor cuts a replay.
@@ -508,11 +507,20 @@ class SettingsTests(MySQLCase):
             "init_connect": "'SET autocommit = 0'", "completion_type": "'CHAIN'", "sql_select_limit": "10", "max_statement_time": "0.001",
             "sql_mode": "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'", "unique_checks": "0", "sql_safe_updates": "1",
         }  # fmt: skip
+        # (An administrator's own sessions are spared the first, and those that began before all of the others.)
+        before = self.server.connect(self.database)
+        self.addCleanup(before.close)
+
+        def run(statement: str) -> list[tuple[Any, ...]]:
+            with before.cursor() as cursor:
+                cursor.execute(statement)
+                return list(cursor.fetchall())
+
+        run(f"CREATE OR REPLACE USER plain@'{HOST}' IDENTIFIED BY ''")
+        run(f"GRANT ALL ON {self.database}.* TO plain@'{HOST}'")
         for name, value in strange.items():
-            self.sql(f"SET GLOBAL {name} = {value}")
-            self.addCleanup(self.sql, f"SET GLOBAL {name} = DEFAULT")
-        # (An administrator's own sessions are spared the first.)
-        self.sql(f"CREATE OR REPLACE USER plain@'{HOST}' IDENTIFIED BY ''", f"GRANT ALL ON {self.database}.* TO plain@'{HOST}'")
+            run(f"SET GLOBAL {name} = {value}")
+            self.addCleanup(run, f"SET GLOBAL {name} = DEFAULT")
         jobs = [record(number, workload=b"'\\" * 1000) for number in range(50)]
         store = self.make_store(user="plain", password="")
         await store.open()
@@ -520,8 +528,8 @@ class SettingsTests(MySQLCase):
         await store.commit(jobs[1:], [])
         await store.commit([record(50)], jobs[:1])
         await store.commit([], [record(50)])
-        [(session,)] = self.server.sql(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '{self.database}'")
-        self.sql(f"KILL {session}")
+        [(session,)] = run(f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'plain' AND DB = '{self.database}'")
+        run(f"KILL {session}")
         found: list[JobRecord] = []
         await store.replay(found.extend)
         self.assertEqual([fields_of(job) for job in found], [fields_of(job) for job in jobs[1:]])

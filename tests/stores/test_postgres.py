@@ -14,11 +14,12 @@ from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.stores import postgres, postgresconnection, postgresownership, postgresrows, reconnecting
 from gearsvc.stores.ownership import this_server
 from gearsvc.stores.postgres import PostgresStore
-from gearsvc.testing import BrokenConnectionContract, fields_of, record, sleep
+from gearsvc.testing import fields_of, record, sleep
 from tests.stores.postgreses import GEARMANDS_TABLE, PostgresCase
+from tests.stores.wire import WireContract
 
 
-class PostgresContractTests(BrokenConnectionContract, PostgresCase):
+class PostgresContractTests(WireContract, PostgresCase):
     """
     What every store promises.
     """
@@ -41,31 +42,6 @@ class PostgresContractTests(BrokenConnectionContract, PostgresCase):
         Nothing but the connection tells the database of a process that was killed.
         """
         self.wire.cut_once()
-
-    async def break_store(self, store: IQueueStore) -> None:
-        """
-        Cut the wire.
-        """
-        self.wire.cut()
-
-    async def mend_store(self, store: IQueueStore) -> None:
-        """
-        Mend it, and wait until the store tries again.
-        """
-        self.wire.mend()
-        await sleep(reconnecting.LAST_PAUSE)
-
-    def cut_after(self, count: int) -> None:
-        """
-        The wire can do that.
-        """
-        self.wire.cut_after(count)
-
-    def lose_answers(self) -> None:
-        """
-        The wire can do that.
-        """
-        self.wire.lose_answers()
 
 
 class CommitTests(PostgresCase):
