@@ -253,6 +253,9 @@ class BrowserCase(ConsoleCase):
     A test of the console in a browser.
     """
 
+    # Where the machine is busy, a browser is the first to be slow.
+    timeout = 300
+
     async def tab(
         self, scripts: bool = True, dark: bool = False, size: tuple[int, int] = DESKTOP, zone: str = "Europe/Berlin"
     ) -> Tab:
