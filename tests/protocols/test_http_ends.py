@@ -289,18 +289,27 @@ class GoneTests(HTTPCase):
         answer = await self.client.hears()
         self.assertEqual((answer.code, answer.reason), (504, "the job has no result after 0.1 s (--http-timeout)"))
         self.assertEqual(self.service.job_server.jobs, {})
+        self.factory.job_seconds = 60
         self.client.says("POST /f HTTP/1.1")
         job, *_ = await self.grabs(worker)
         worker.says(f"WORK_COMPLETE {job}|result")
         self.assertEqual((await self.client.hears()).body, b"result")
 
+    def half_a_minute_passes(self) -> None:
+        """
+        Let the client's connection see the clock in half a minute.
+        """
+        (connection,) = self.factory.connections
+        connection.look_at_clock(self.reactor.seconds() + 30)
+
     async def test_timeout_while_running(self) -> None:
         """
         A job that runs when its time is over goes on for nobody.
         """
-        await self.serve(plugin_options={"http-timeout": 0.3})
+        await self.serve(plugin_options={"http-timeout": 30})
         worker = await self.submitted()
         job, *_ = await self.grabs(worker)
+        self.half_a_minute_passes()
         answer = await self.client.hears()
         self.assertEqual((answer.code, answer.headers["x-gearman-job-handle"]), (504, job))
         worker.says(f"WORK_COMPLETE {job}|result")
@@ -312,10 +321,12 @@ class GoneTests(HTTPCase):
         """
         An answer that has begun when its time is over breaks off.
         """
-        await self.serve(plugin_options={"http-timeout": 0.3})
+        await self.serve(plugin_options={"http-timeout": 30})
         worker = await self.submitted()
         job, *_ = await self.grabs(worker)
         worker.says(f"WORK_DATA {job}|one")
+        await self.until(lambda: self.client.received.endswith(b"one\r\n"))
+        self.half_a_minute_passes()
         self.assertTrue((await self.client.ends()).endswith(b"3\r\none\r\n"))
 
     async def test_no_timeout(self) -> None:

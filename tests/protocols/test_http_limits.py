@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import socket
 
+from twisted.internet.task import Clock
+
 from gearsvc.protocols import http, httpconnection
 from gearsvc.protocols.httpconnection import MAX_HEAD, MAX_HEADERS
 from tests.protocols.case import SMALL_BUFFER
@@ -167,6 +169,14 @@ class TimeTests(LimitCase):
         super().setUp()
         self.patch(http, "TICK", 0.02)
 
+    async def serve_by_a_clock(self) -> Clock:
+        """
+        Start the server, for whose HTTP the time is what a clock says.
+        """
+        await self.serve()
+        self.factory.clock = Clock()
+        return self.factory.clock
+
     async def test_head(self) -> None:
         """
         A head that does not come to its end is 408, also if a byte comes now and then.
@@ -205,49 +215,57 @@ class TimeTests(LimitCase):
             client.says_bytes(b"POST /f HTTP/1.1\r\n" + head + b"\r\n\r\n5\r\n")
             await self.assert_refused(client, 408, "took too long")
 
+    def received(self) -> int:
+        """
+        How much of a body has come to the one client's connection.
+        """
+        return sum(each.requests[0]._size for each in self.factory.connections if each.requests)
+
     async def test_growing_body(self) -> None:
         """
         One that keeps coming may take as long as it needs.
         """
-        self.patch(httpconnection, "READING_SECONDS", 0.3)
-        await self.serve()
+        clock = await self.serve_by_a_clock()
         client = await self.http()
-        began = self.reactor.seconds()
         client.says_bytes(f"POST /f HTTP/1.1\r\n{BACKGROUND}\r\nContent-Length: {10 * 20_000}\r\n\r\n".encode())
-        for number in range(10):
-            await self.until(lambda: self.reactor.seconds() > began + number * 0.1)
+        for number in range(1, 11):
             client.says_bytes(20_000 * b"x")
+            if number < 10:
+                await self.until(lambda: self.received() == number * 20_000)
+                clock.pump([5.0] * 5)
         self.assertEqual((await client.hears()).code, 200)
-        self.assertGreater(self.reactor.seconds() - began, 0.6)
 
     async def test_idle(self) -> None:
         """
         A connection on which no request comes is closed without a word: an answer could be taken for that to a request
         that is on its way.
         """
-        self.patch(httpconnection, "IDLE_SECONDS", 0.1)
-        await self.serve()
+        clock = await self.serve_by_a_clock()
         client = await self.http()
+        await self.until(lambda: self.factory.connections)
+        clock.advance(httpconnection.IDLE_SECONDS)
         self.assertEqual(await client.ends(), b"")
         client = await self.http()
         client.says("POST /f HTTP/1.1", BACKGROUND)
         await client.hears()
+        clock.advance(httpconnection.IDLE_SECONDS)
         self.assertEqual(await client.ends(), b"")
 
     async def test_waiting(self) -> None:
         """
         None of these times is that of a job, and after it the connection has its own again.
         """
-        self.patch(httpconnection, "READING_SECONDS", 0.1)
-        self.patch(httpconnection, "IDLE_SECONDS", 0.1)
-        await self.serve()
+        clock = await self.serve_by_a_clock()
         worker, client = await self.worker("f"), await self.http()
         client.says("POST /f HTTP/1.1")
         job, *_ = await self.grabs(worker)
-        began = self.reactor.seconds()
-        await self.until(lambda: self.reactor.seconds() > began + 0.4)
+        clock.pump([10.0] * 100)
         worker.says(f"WORK_COMPLETE {job}|result")
         self.assertEqual((await client.hears()).body, b"result")
+        clock.advance(httpconnection.IDLE_SECONDS - 1)
+        await self.turns(3)
+        self.assertIsNone(client.lost)
+        clock.advance(1)
         self.assertEqual(await client.ends(), b"")
 
     async def test_lingering(self) -> None:
