@@ -99,7 +99,7 @@ class ServeTests(CommandCase):
         for words in ([], ["-d", "-l", "none"], ["-l", "x.log"], ["-d", "-l", "x.log"]):
             result = self.run_command(*SERVE, self.at, "-P", "x.pid", *words)
             self.assertEqual((result.returncode, result.stdout), (1, ""))
-            self.assert_one_line(result.stderr, f"cannot listen on port {self.port}", "--port")
+            self.assert_one_line(result.stderr, f"cannot listen on port {self.port}", "choose another port")
         self.assertEqual((self.directory / "x.pid").read_text(), f"{first.pid}\n")
         log = (self.directory / "x.log").read_text()
         self.assertEqual([line[:8] for line in log.splitlines()], ["  FATAL "] * 2)
