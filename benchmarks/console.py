@@ -5,8 +5,8 @@
     benchmarks/console.py --rounds 30 --functions 500
     benchmarks/console.py --only foreground
 
-Four of our servers run at once and are loaded in turn, for a second or two
-each, again and again, so that a drift of the machine hits all of them:
+Our server takes turns with itself, round after round, so that a drift of the
+machine hits all of them:
 
     without     no console
     on          the console, and nobody looks
@@ -115,7 +115,7 @@ class Server:
 
     def fetch(self, path):
         last = 0.0
-        while not self.ended.wait(0.02):
+        while not self.ended.wait(0.1):
             now = cpu_seconds(self.process.pid)
             if now - last >= FETCHED[path]:
                 last = now
@@ -124,8 +124,8 @@ class Server:
 
     def read(self, path):
         while not self.ended.is_set():
-            # It says nothing where nothing happens.
-            with contextlib.suppress(TimeoutError):
+            # It says nothing where nothing happens; and it ends with the server.
+            with contextlib.suppress(TimeoutError, http.client.IncompleteRead, ConnectionError):
                 answer = self.ask(path)
                 while not self.ended.is_set() and (piece := answer.read1(1 << 16)):
                     self.counts[path] = self.counts.get(path, 0) + piece.count(b"event: ")
@@ -136,7 +136,7 @@ def main():
     p.add_argument("--only", help="comma-separated workloads")
     p.add_argument("--servers", default=",".join(STREAMS), help="comma-separated: what to compare with the server without console")
     p.add_argument("--rounds", type=int, default=11)
-    p.add_argument("--jobs", type=int, default=50_000, help="how many each turn has")
+    p.add_argument("--jobs", type=int, default=50_000, help="how many each workload has")
     p.add_argument("--functions", type=int, default=50)
     p.add_argument("--json", help="also write every figure to this file")
     a = p.parse_args()
@@ -145,23 +145,24 @@ def main():
     subprocess.run(["cc", "-O2", "-o", load, str(HERE / "gearload.c")], check=True)
     names = a.only.split(",") if a.only else list(WORKLOADS)
     servers = ["without", *a.servers.split(",")]
-    figures = {}
-    with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(Server(server, folder)) for server in servers]
-        for name in names:
-            arguments = f"{WORKLOADS[name]} --jobs {a.jobs} --functions {a.functions}"
-            # The first round warms up.
-            for round_ in range(a.rounds + 1):
-                print(f"{name}, round {round_} of {a.rounds}", file=sys.stderr)
-                # Each is as often the first as any other.
-                for server in running[round_ % len(running):] + running[:round_ % len(running)]:
-                    found = server.load(load, arguments)
-                    if round_:
-                        figures.setdefault(name, {}).setdefault(server.name, []).append(found)
+    figures, looked = {}, {}
+    for round_ in range(a.rounds):
+        # Each is as often the first as any other.
+        turn = round_ % len(servers)
+        for name in servers[turn:] + servers[:turn]:
+            print(f"round {round_ + 1} of {a.rounds}: {name}", file=sys.stderr)
+            with Server(name, folder) as server:
+                arguments = f" --functions {a.functions} --jobs "
+                server.load(load, WORKLOADS["background"] + arguments + "10000")
+                for workload in names:
+                    found = server.load(load, WORKLOADS[workload] + arguments + str(a.jobs))
+                    figures.setdefault(workload, {}).setdefault(name, []).append(found)
+            for path, count in server.counts.items():
+                counts = looked.setdefault(name, {})
+                counts[path] = counts.get(path, 0) + count
     missed = report(names, servers, figures)
-    for server in running:
-        if server.counts:
-            print(f"{server.name}: " + ", ".join(f"{count:,} of {path}" for path, count in sorted(server.counts.items())))
+    for name, counts in looked.items():
+        print(f"{name}: " + ", ".join(f"{count:,} of {path}" for path, count in sorted(counts.items())))
     if a.json:
         pathlib.Path(a.json).write_text(json.dumps(figures, indent=1))
     return 1 if missed else 0

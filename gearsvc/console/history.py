@@ -26,13 +26,19 @@ that this holds, were each as large as it may be.
 """
 
 
-COMPLETED_A_SECOND = 5000
+SPAN = 5
+LEAST_A_SECOND = 1000
 """
-How many of the jobs that complete in a second are remembered at most.  To
-remember one costs as much as a tenth of its way through the job server, mostly
-for memory that no cache holds; where many thousand complete each second, most
-of them would be forgotten before anybody could look, and would push out those
-that failed.
+Of the jobs that complete in a second, as many are remembered as let all that is
+remembered stay for so many seconds; but always so many.  To remember a job costs
+as much as a tenth of its way through the job server or more, mostly for memory
+that no cache holds; where many thousand complete each second, most of them would
+be forgotten before anybody could look, and would push out those that failed.
+"""
+
+KNOWN_WORKERS = 1000
+"""
+Of how many workers the names are kept at hand.
 """
 
 ENDS = ("job_completed", "job_failed", "job_cancelled")
@@ -89,8 +95,8 @@ class Payloads(NamedTuple):
 @implementer(IJobObserver)
 class History:
     """
-    The jobs that ended last: all of them, unless more than L{COMPLETED_A_SECOND}
-    complete in a second.
+    The jobs that ended last: all of them, unless too many complete in a second
+    (L{SPAN}).
 
     What is remembered of a job is put together as it ends, in the midst of the
     job server's work; so it is two bare tuples of what is there anyway.
@@ -113,7 +119,8 @@ class History:
         if not size:
             self.events = ()
         self._observers: Observers | None = None
-        self._left = COMPLETED_A_SECOND
+        self._completed_a_second = self._left = max(size // SPAN, LEAST_A_SECOND)
+        self._workers: dict[int, tuple[int, bytes, str]] = {}
         self._time = time
         self._ended: deque[tuple[Any, ...]] = deque(maxlen=size)
         # Aligned with the newest of the above.
@@ -140,7 +147,7 @@ class History:
         """
         Remember those that complete again, if there were too many.
         """
-        self._left = COMPLETED_A_SECOND
+        self._left = self._completed_a_second
         if self.events == ENDS[1:]:
             self._want(ENDS)
 
@@ -214,10 +221,23 @@ class History:
     def worker_left(self, worker: Session, function: bytes) -> None:
         """Not asked for; see L{IJobObserver}."""
 
+    def _know(self, worker: Session) -> tuple[int, bytes, str]:
+        # To ask a connection for its address takes longer than all the rest.
+        workers = self._workers
+        if len(workers) >= KNOWN_WORKERS:
+            workers.clear()
+        known = workers[worker.number] = (worker.number, worker.client_id, worker.peer.host)
+        return known
+
     def _remember(self, state: str, reason: str, job: Job, result: bytes) -> None:
         worker = job.worker
         workload = job.workload
         self.count += 1
+        known = None
+        if worker is not None:
+            known = self._workers.get(worker.number)
+            if known is None or known[1] is not worker.client_id:
+                known = self._know(worker)
         # In the order of Ended's fields.
         self._ended.append(
             (
@@ -235,7 +255,7 @@ class History:
                 job.reducer,
                 len(job.clients),
                 worker.running[job][0] if worker is not None else 0.0,
-                (worker.number, worker.client_id, worker.peer.host) if worker is not None else None,
+                known,
                 len(workload),
                 len(result),
             )

@@ -137,8 +137,8 @@ class HistoryTests(ViewsCase):
         Of those that complete in a second, so many are remembered, and the job server is asked for no more; those that fail
         all are.  In the next second it goes on.
         """
-        self.enterContext(patch.object(history, "COMPLETED_A_SECOND", 2))
-        self.serve()
+        self.enterContext(patch.object(history, "LEAST_A_SECOND", 2))
+        self.serve(history=10)
         complete = ["WORK_COMPLETE %s|"]
         handles = self.work(*complete * 2)
         self.assertEqual(self.server.observers.job_completed, ())
