@@ -14,14 +14,15 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gearsvc.core.packets import REQUEST, RESPONSE, Type
 from gearsvc.core.wire import Packet, PacketDecoder, encode
-from tests.running import HOST, RunningServer, start_server, wait_until
-from tests.servers import MariaDB, Memcached, PostgreSQL, Redis
+from tests.consoleweb.remote import RemoteConsole
+from tests.durable import OnFile, OnMemcached, OnMySQL, OnPostgreSQL, OnRedis, OnSQLite, OnTokyoCabinet
+from tests.running import RunningServer, start_server, wait_until
 
 if TYPE_CHECKING:
     Base = SynchronousTestCase
@@ -75,6 +76,23 @@ class Connection:
         self._socket.close()
 
 
+class Balance(NamedTuple):
+    """
+    What the server says of the jobs of a function.
+
+    @ivar waiting: those that no worker has, also those that are being stored.
+    """
+
+    accepted: int
+    completed: int
+    failed: int
+    cancelled: int
+    waiting: int
+    running: int
+    storing: int
+    unaccounted: int
+
+
 class Ledger:
     """
     What clients were told and what workers did.
@@ -123,18 +141,19 @@ class Crashes(Base):
 
     def store_options(self, directory: Path) -> list[str]:
         """
-        @param directory: the server's.
-        @return: what makes a server keep its jobs in the store under test.
+        See L{tests.durable}.
         """
         raise NotImplementedError
 
     def setUp(self) -> None:
         """
-        A durable server.
+        A durable server, with a console.
         """
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
-        self.server = start_server(*self.store_options(directory), directory=directory, kind="gearsvc")
+        self.console = RemoteConsole()
+        self.balances: list[Balance] = []
+        self.server = start_server(*self.store_options(directory), *self.console.options, directory=directory, kind="gearsvc")
         self.addCleanup(lambda: self.server.running and self.server.kill())
         self.ledger = Ledger()
         self.seed = random.SystemRandom().randrange(1 << 32)
@@ -199,7 +218,8 @@ class Crashes(Base):
         """
         Killed again and again under load, the server runs every job that it
         acknowledged, and runs none twice unless the worker or the server that
-        had it died.
+        had it died.  Of each of its lives its numbers balance: what it was
+        given and what the store gave back is over, or is there.
         """
         dice = random.Random(self.seed)
         submitters = [threading.Thread(target=self.submit_jobs) for _ in range(SUBMITTERS)]
@@ -209,21 +229,60 @@ class Crashes(Base):
                 thread.start()
             for _ in range(self.kills):
                 time.sleep(dice.uniform(0.02, 0.5))
+                self.take_balance()
                 self.server.kill()
                 self.server.start()
+                self.take_balance()
             self.submitting = False
             for thread in submitters:
                 thread.join()
             wait_until(lambda: self.server.status("work")[0] == 0, "the queue runs empty")
+            self.take_balance()
         finally:
             self.submitting = self.working = False
             self.server.stop()
             for thread in submitters + workers:
                 thread.join()
         self.reconcile()
+        self.reconcile_numbers()
         self.server.start()
         self.assertEqual(self.server.admin("show jobs"), b".\n")
         self.server.stop()
+
+    def take_balance(self) -> None:
+        """
+        See, at one moment in the midst of it all, what the server says of its
+        jobs.
+        """
+        found = self.console.metrics()
+
+        def total(name: str) -> int:
+            return int(sum(value for key, value in found.items() if key[:2] == (name, "work")))
+
+        self.balances.append(
+            Balance(
+                total("gearman_jobs_submitted_total") + total("gearman_jobs_replayed_total"),
+                total("gearman_jobs_completed_total"),
+                total("gearman_jobs_failed_total"),
+                total("gearman_jobs_cancelled_total"),
+                total("gearman_jobs_waiting"),
+                total("gearman_jobs_running"),
+                total("gearman_jobs_storing"),
+                total("gearman_jobs_unaccounted"),
+            )
+        )
+
+    def reconcile_numbers(self) -> None:
+        """
+        Hold that nothing is missing in any balance.
+        """
+        for balance in self.balances:
+            there = balance.waiting - balance.storing + balance.running
+            over = balance.completed + balance.failed + balance.cancelled
+            self.assertEqual((balance.accepted - over - there, balance.unaccounted), (0, 0), balance)
+        # The test has to have tested something.
+        self.assertGreater(max(balance.completed for balance in self.balances), 0)
+        self.assertGreater(max(balance.waiting for balance in self.balances), 0)
 
     def reconcile(self) -> None:
         """
@@ -245,94 +304,47 @@ class Crashes(Base):
         self.assertGreater(again, 0)
 
 
-class SQLiteCrashTests(Crashes, SynchronousTestCase):
+class SQLiteCrashTests(OnSQLite, Crashes, SynchronousTestCase):
     """
     With the queue in SQLite.
     """
 
     kills = 20
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A file beside the server's log.
-        """
-        return ["-q", "libsqlite3", "--libsqlite3-db", str(directory / "queue.db")]
 
-
-class FileCrashTests(Crashes, SynchronousTestCase):
+class FileCrashTests(OnFile, Crashes, SynchronousTestCase):
     """
     With the queue in a file of our own.
     """
 
     kills = 10
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A file beside the server's log.
-        """
-        return ["-q", "file", "--file-path", str(directory / "queue.log")]
 
-
-class TokyoCabinetCrashTests(Crashes, SynchronousTestCase):
+class TokyoCabinetCrashTests(OnTokyoCabinet, Crashes, SynchronousTestCase):
     """
     With the queue in Tokyo Cabinet.
     """
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A file beside the server's log.
-        """
-        return ["-q", "libtokyocabinet", "--libtokyocabinet-file", str(directory / "queue.tch")]
 
-
-class PostgreSQLCrashTests(Crashes, SynchronousTestCase):
+class PostgreSQLCrashTests(OnPostgreSQL, Crashes, SynchronousTestCase):
     """
     With the queue in PostgreSQL.
     """
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A new database.
-        """
-        database = PostgreSQL.shared()
-        return ["-q", "postgres", "--libpq-conninfo", database.conninfo(database.new_database())]
 
-
-class MySQLCrashTests(Crashes, SynchronousTestCase):
+class MySQLCrashTests(OnMySQL, Crashes, SynchronousTestCase):
     """
     With the queue in MariaDB.
     """
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A new database.
-        """
-        database = MariaDB.shared()
-        account = ["--mysql-user", "gearman", "--mysql-password", "secret"]
-        where = ["--mysql-host", HOST, "--mysql-port", str(database.port), "--mysql-db", database.new_database()]
-        return ["-q", "mysql", *where, *account]
 
-
-class RedisCrashTests(Crashes, SynchronousTestCase):
+class RedisCrashTests(OnRedis, Crashes, SynchronousTestCase):
     """
     With the queue in Redis.
     """
 
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A prefix of this test's own.
-        """
-        return ["-q", "redis", "--redis-port", str(Redis.shared().port), "--redis-prefix", f"crash{time.monotonic_ns()}_"]
 
-
-class MemcachedCrashTests(Crashes, SynchronousTestCase):
+class MemcachedCrashTests(OnMemcached, Crashes, SynchronousTestCase):
     """
     With the queue in a memcached that goes on.
     """
-
-    def store_options(self, directory: Path) -> list[str]:
-        """
-        A prefix of this test's own.
-        """
-        servers = f"{HOST}:{Memcached.shared().port}"
-        return ["-q", "libmemcached", "--libmemcached-servers", servers, "--libmemcached-prefix", f"c{time.monotonic_ns()}_"]

@@ -106,6 +106,7 @@ class FunctionNumbers:
     asleep: int = 0
     waiting: list[int] = field(default_factory=lambda: [0, 0, 0])
     delayed: int = 0
+    storing: int = 0
     oldest: float = 0.0
     paused: int = 0
     balance: int = 0
@@ -129,6 +130,7 @@ class FunctionNumbers:
             if line:
                 self.oldest = max(self.oldest, now - line[0].submitted if line[0].submitted else 0.0)
         self.delayed += len(queue.delayed) - queue.dead(3)
+        self.storing += queue.storing
         self.paused += bool(queue.paused)
         self.balance += queue.balance
         self.counts.add(queue.counts)
@@ -190,6 +192,7 @@ class Numbers(Collector):
             for priority, count in zip(PRIORITIES, numbers.waiting, strict=True):
                 queued.add_metric([name, priority], count)
         yield queued
+        yield self._gauge("gearman_jobs_storing", "Jobs that the store has not answered for yet.", lambda each: each.storing)
         yield self._gauge("gearman_jobs_delayed", "Jobs whose time has not come.", lambda each: each.delayed)
         yield self._gauge(
             "gearman_oldest_waiting_seconds", "Age of the oldest job that can run now, 0 if there is none.", lambda each: each.oldest
