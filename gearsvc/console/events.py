@@ -47,8 +47,11 @@ How many may read events at once.
 """
 
 MAX_WAITING = 1000
+MAX_BYTES = 256 * 1024
 """
-How many events wait for a reader at most; those beyond are lost to it.
+How many events wait for a reader at most, and about how many bytes; those beyond
+are lost to it.  (A name may have 8191 bytes, and five times as many once it is
+escaped.)
 """
 
 GATHER = 0.1
@@ -99,6 +102,7 @@ class EventStream:
         self._reactor = reactor
         self._functions = functions
         self._waiting: list[bytes] = []
+        self._bytes = 0
         self._call: IDelayedCall | None = None
         self._paused = False
 
@@ -128,6 +132,7 @@ class EventStream:
         if self._series is not None:
             self._series.unwatch(self._changed)
         self._waiting.clear()
+        self._bytes = 0
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -192,7 +197,7 @@ class EventStream:
         self._write("worker_left", function, lambda: {"worker": worker.number})
 
     def _changed(self) -> None:
-        if not self._paused and len(self._waiting) < MAX_WAITING:
+        if not self._full():
             self._add(CHANGED, {"time": round(self._server.clock.time(), 3)})
 
     def _write_job(self, event: str, job: Job, **more: object) -> None:
@@ -205,13 +210,18 @@ class EventStream:
         """
         if self._functions and function not in self._functions:
             return
-        if self._paused or len(self._waiting) >= MAX_WAITING:
+        if self._full():
             self.lost += 1
             return
         self._add(event, {"time": round(self._server.clock.time(), 3), "function": text(function), **fields()})
 
+    def _full(self) -> bool:
+        return self._paused or len(self._waiting) >= MAX_WAITING or self._bytes >= MAX_BYTES
+
     def _add(self, event: str, said: dict[str, object]) -> None:
-        self._waiting.append(_event(event, said))
+        written = _event(event, said)
+        self._waiting.append(written)
+        self._bytes += len(written)
         if len(self._waiting) == 1:
             self._soon()
 
@@ -225,8 +235,8 @@ class EventStream:
 
     def _flush(self) -> None:
         self._call = None
-        waiting, self._waiting = self._waiting, []
         if not self._paused:
+            waiting, self._waiting, self._bytes = self._waiting, [], 0
             if self.lost:
                 waiting.append(_event("lost", {"count": self.lost}))
                 self.lost = 0

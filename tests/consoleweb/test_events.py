@@ -4,13 +4,18 @@ L{gearsvc.console.events}.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import select
+import socket
+from typing import Any
 
 from gearsvc.console import events
 from gearsvc.console.events import EventsResource
 from gearsvc.console.series import Series
 from tests.consoleweb.web import Reader, WebCase
+from tests.protocols.case import SMALL_BUFFER
 
 
 def told(reader: Reader) -> list[tuple[str, dict[str, object]]]:
@@ -26,11 +31,13 @@ class EventTests(WebCase):
     A stream of events.
     """
 
+    gather = 0.01
+
     async def serve_events(self) -> None:
         """
         Start a server, and serve its events.
         """
-        self.patch(events, "GATHER", 0.01)
+        self.patch(events, "GATHER", self.gather)
         await self.serve()
         series = Series(self.service.job_server, self.reactor)
         series.start()
@@ -149,6 +156,65 @@ class EventTests(WebCase):
 
         await self.until(lambda: heard_of() == sent)
         self.assertIn("lost", {name for name, _ in told(reader)})
+
+    async def test_never_reads(self) -> None:
+        """
+        A peer that never reads, of events whose names are as long as can be, costs the server no more than some bytes,
+        however many events there are; when it does read, it has heard of each event or is told that it was lost.
+        """
+        await self.serve_events()
+        before = len(self.resource.streams)
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+            peer.setblocking(False)
+            peer.connect_ex(("127.0.0.1", self._port.getHost().port))
+            await self.until(lambda: bool(select.select([], [peer], [], 0)[1]))
+            peer.send(b"GET /events?event=job_submitted HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await self.until(lambda: len(self.resource.streams) > before)
+            [stream] = self.resource.streams
+            transport: Any = stream._request.channel.transport
+            client = await self.connect()
+            name = "\xff" * 8191
+            sent = most = 0
+            while stream.lost < 1000:
+                client.says(*[f"SUBMIT_JOB_BG {name}||x"] * 50)
+                await client.hears_all(50)
+                sent += 50
+                await self.turns()
+                most = max(most, stream._bytes + len(transport.dataBuffer) + transport._tempDataLen)
+            self.assertLess(most, 2 * events.MAX_BYTES + 200_000)
+            heard = b""
+
+            def counted() -> int:
+                nonlocal heard
+                with contextlib.suppress(BlockingIOError):
+                    heard += peer.recv(1 << 20)
+                lost = re.findall(rb'event: lost\ndata: {"count": (\d+)}', heard)
+                return heard.count(b"event: job_submitted") + sum(map(int, lost))
+
+            await self.until(lambda: counted() == sent)
+            self.assertGreater(heard.count(b"event: lost"), 0)
+
+    async def test_waits_while_paused(self) -> None:
+        """
+        What waits for a reader that ceases to keep up is neither written nor lost.
+        """
+        self.gather = 60
+        await self.serve_events()
+        reader = await self.listen()
+        [stream] = self.resource.streams
+        worker = await self.worker("f")
+        stream.pauseProducing()
+        worker.says("CAN_DO g")
+        await worker.echoes()
+        stream._flush()
+        self.assertEqual((stream.lost, len(stream._waiting), told(reader)), (1, 1, []))
+        self.patch(events, "GATHER", 0.01)
+        stream.resumeProducing()
+        await self.until(lambda: len(told(reader)) == 2)
+        self.assertEqual([(name, data.get("count")) for name, data in told(reader)], [("worker_joined", None), ("lost", 1)])
+        reader.transport.abortConnection()
+        await self.until(lambda: not self.resource.streams)
 
     async def test_hostile_names(self) -> None:
         """
