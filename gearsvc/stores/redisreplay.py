@@ -184,40 +184,26 @@ class Replay:
 
     def _pieces(self) -> Iterator[tuple[bytes, Keys]]:
         """
-        @return: what is fetched at once: how to ask, and the keys.
-        """
-        piece: Keys = []
-        form = b""
-        room = 0
-        for asked, size, key in self._in_order():
-            if piece and (asked is not form or len(piece) == REPLAY_ROWS or size > room):
-                yield form, piece
-                piece = []
-            if not piece:
-                form, room = asked, REPLAY_BYTES
-            room -= size
-            piece.append(key)
-        if piece:
-            yield form, piece
-
-    def _in_order(self) -> Iterator[tuple[bytes, int, bytes]]:
-        """
-        @return: how to ask for each job, its size, and its key.
+        @return: what is fetched at once, in order: how to ask, and the keys.
         """
         for form, theirs in ((_TEXT, self._texts), (_THEIRS, self._hashes)):
-            for key, size in theirs:
-                yield form, size, key
+            for at in range(0, len(theirs), REPLAY_ROWS):
+                some = theirs[at : at + REPLAY_ROWS]
+                for keys in _cut([key for key, _ in some], [size for _, size in some]):
+                    yield form, keys
             theirs.clear()
         take_apart, header = _PLACE.unpack_from, _PLACE.size
-        for group in sorted(self._ours):
-            entries = self._ours.pop(group)
-            entries.sort()
-            before = b""
-            for entry in entries:
-                # Redis may list a key more than once.
-                if entry != before:
-                    before = entry
-                    yield _OURS, take_apart(entry)[1], entry[header:]
+        groups = sorted(self._ours)
+        entries: list[bytes] = []
+        for group in groups:
+            # (Redis may list a key more than once.)
+            entries += sorted(set(self._ours.pop(group)))
+            while len(entries) >= REPLAY_ROWS or (entries and group == groups[-1]):
+                some_entries = entries[:REPLAY_ROWS]
+                del entries[:REPLAY_ROWS]
+                sizes = [take_apart(entry)[1] for entry in some_entries]
+                for keys in _cut([entry[header:] for entry in some_entries], sizes):
+                    yield _OURS, keys
 
     def _records(self, form: bytes, keys: Keys, answers: list[Any]) -> list[JobRecord]:
         read = self._layout.read
@@ -263,3 +249,22 @@ class Replay:
         ):
             if keys:
                 log.notice(text, where=where, count=len(keys), key=keys[0].decode("utf-8", "backslashreplace"))
+
+
+def _cut(keys: Keys, sizes: list[int]) -> Iterator[Keys]:
+    """
+    Cut a piece that may be too large.
+
+    @param sizes: how many bytes each job has.
+    """
+    if sum(sizes) <= REPLAY_BYTES:
+        yield keys
+        return
+    begin = 0
+    room = REPLAY_BYTES
+    for at, size in enumerate(sizes):
+        if size > room and at > begin:
+            yield keys[begin:at]
+            begin, room = at, REPLAY_BYTES
+        room -= size
+    yield keys[begin:]

@@ -313,14 +313,18 @@ class SessionTests(WithAndWithoutThread):
         await store.commit([record(1)], [])
         other = self.server.connect(self.database)
         self.addCleanup(other.close)
+        sessions = f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB = '{self.database}' AND ID <> CONNECTION_ID()"
         with other.cursor() as cursor:
+            cursor.execute(sessions)
+            [given_up] = cursor.fetchall()
             cursor.execute("BEGIN")
             cursor.execute("SELECT * FROM gearman_queue FOR UPDATE")
             error = await self.assertFailure(store.commit([record(2)], [record(1)]), StoreError)
             self.assertTrue(error.uncertain)
-            # The table is locked still, and our old session waits for it.
+            # The table is locked still, and our old session waits for it, until it is ended.
             committed = store.commit([record(3)], [record(2)])
-            await sleep(0.2)
+            while cursor.execute(sessions) and given_up in cursor.fetchall():
+                await sleep(0.02)
             cursor.execute("ROLLBACK")
         await committed
         self.assertEqual(await self.stored(), handles([1, 3]))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -41,8 +43,12 @@ class WaysTests(RedisCase):
         """
         One with a password, a Unix socket and four databases.
         """
-        self.socket = f"/tmp/gearsvc-redis-{free_port()}.sock"
-        return self.start_redis("--unixsocket", self.socket, "--unixsocketperm", "777", "--databases", "4")
+        redis = Redis("--databases", "4")
+        self.addCleanup(redis.end)
+        self.socket = str(redis.directory / "redis.sock")
+        redis.options += ("--unixsocket", self.socket)
+        redis.start()
+        return redis
 
     async def test_unix_socket(self) -> None:
         """
@@ -177,10 +183,10 @@ class TLSTests(RedisCase):
         """
         One that speaks TLS alone on a second port, and wants to be shown a certificate there.
         """
-        # (Redis, as another user, has to get in.)
-        directory = Path("/tmp") / f"gearsvc-tls-{free_port()}"
-        directory.mkdir(mode=0o755)
-        self.addCleanup(lambda: [*(file.unlink() for file in directory.iterdir()), directory.rmdir()])
+        directory = Path(tempfile.mkdtemp(prefix="gearsvc-"))
+        self.addCleanup(shutil.rmtree, directory)
+        # Redis, as another user, has to get in.
+        directory.chmod(0o755)
         self.certificates = Certificates(directory)
         self.ours = self.certificates.issue("ours", HOST)
         theirs = self.certificates.issue("theirs", HOST)
