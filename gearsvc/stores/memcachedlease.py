@@ -25,6 +25,11 @@ RENEW_SECONDS = 1.5
 How often its owner renews it.
 """
 
+LOOK_SECONDS = 0.25
+"""
+How often its successor looks whether it is still there.
+"""
+
 
 class Lease:
     """
@@ -72,7 +77,7 @@ class Lease:
                 raise in_use(f"The queue in {self._servers}", self._owner(value))
             else:
                 seen = value
-                await deferLater(self._reactor, 0.25)
+                await deferLater(self._reactor, LOOK_SECONDS)
         self._lost = None
 
     async def renew(self) -> None:

@@ -30,6 +30,11 @@ from tests.servers import Memcached
 from tests.stores.memcacheds import ask, put, take
 from tests.stores.test_memcached import value_of_the_dead
 
+LONGER_THAN_A_TEST = 1000
+"""
+Seconds that nobody waits.
+"""
+
 
 class AddressTests(SynchronousTestCase):
     """
@@ -203,9 +208,7 @@ class ServersTests(ServersCase):
         servers = self.connect(server.port)
         await servers.connect()
         server.pause()
-        began = time.monotonic()
         error = await self.assert_fails(servers.values([b"key"]), "has not answered for 0.3 seconds")
-        self.assertLess(time.monotonic() - began, 3)
         self.assertTrue(error.uncertain)
         self.assertFalse(servers.connected)
 
@@ -274,10 +277,9 @@ class LeaseTests(ServersCase):
         """
         first, second = await self.lease(), await self.lease()
         await first.take()
-        began = time.monotonic()
+        self.patch(memcachedlease, "LOOK_SECONDS", LONGER_THAN_A_TEST)
         error = await self.assert_fails(second.take(), "in use by another server", f"process {os.getpid()} on")
         self.assertFalse(error.unreachable)
-        self.assertLess(time.monotonic() - began, 0.5)
         await second.release()
         await first.renew()
         await first.release()
@@ -310,13 +312,12 @@ class LeaseTests(ServersCase):
         """
         The lease of a process of this machine that is gone is taken at once; also if another process has its number now.
         """
+        self.patch(memcachedlease, "LOOK_SECONDS", LONGER_THAN_A_TEST)
         mine = f"word 7 {ownership.this_machine()} {os.getpid()} 123 somebody"
         for value in (value_of_the_dead(), mine.encode()):
             put(self.port, self.key, value)
             lease = await self.lease()
-            began = time.monotonic()
             await lease.take()
-            self.assertLess(time.monotonic() - began, 0.5)
             self.assertIn(b" process %d on " % os.getpid(), take(self.port, self.key)[1])
 
     async def test_elsewhere(self) -> None:
@@ -326,16 +327,15 @@ class LeaseTests(ServersCase):
         """
         lease = await self.lease()
         value = b"word %d elsewhere 1 123 process 1 on elsewhere"
-        put(self.port, self.key, value % 1)
         began = time.monotonic()
+        put(self.port, self.key, value % 1)
         await self.assert_fails(lease.take(), "process 1 on elsewhere")
         self.assertGreater(time.monotonic() - began, 2)
-        began = time.monotonic()
+        self.patch(memcachedlease, "LEASE_SECONDS", LONGER_THAN_A_TEST)
         taking = Deferred.fromCoroutine(lease.take())
         await sleep(0.1)
         put(self.port, self.key, value % 2)
         await self.assert_fails(taking, "process 1 on elsewhere")
-        self.assertLess(time.monotonic() - began, 1)
         taking = Deferred.fromCoroutine(lease.take())
         await sleep(0.1)
         ask(self.port, b"delete ", self.key)

@@ -27,7 +27,7 @@ from gearsvc.stores import redisconnection, redislease
 from gearsvc.stores.redissettings import RedisSettings
 from gearsvc.stores.redistls import check_of
 from gearsvc.testing import record, sleep
-from tests.running import HOST, free_port, wait_until
+from tests.running import HOST, PATIENCE, free_port, wait_until
 from tests.servers import Redis
 from tests.stores.redises import RedisCase, ask
 
@@ -590,12 +590,10 @@ class SilenceTests(RedisCase):
         store, _ = await self.opened()
         await store.commit([record(1)], [])
         self.redis.pause()
-        began = time.monotonic()
         error = await self.assert_fails(
             store.commit([record(2)], []), "can't be reached: it has not answered for 0.4 seconds.", uncertain=True
         )
         self.assertTrue(error.unreachable)
-        self.assertLess(time.monotonic() - began, 2)
         self.redis.resume()
         await sleep(0.5)
         await store.commit([record(3)], [record(2)])
@@ -628,7 +626,7 @@ class SilenceTests(RedisCase):
         self.patch(redisconnection, "CLOSE_SECONDS", 0.2)
         began = time.monotonic()
         await store.close()
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertLess(time.monotonic() - began, PATIENCE / 2)
 
     async def test_at_once(self) -> None:
         """
