@@ -154,9 +154,22 @@ class IProtocolMaker(Interface):
     def make(server: JobServerService, settings: Settings) -> IService:
         """
         Make the service that listens.  It is started once the job server's
-        queue is complete, and stopped before it.
+        queue is complete (before that, if it provides L{IEarlyProtocol}), and
+        stopped before it.
 
         @raise gearsvc.config.SettingsError: if a setting is missing or wrong.
+        """
+
+
+class IEarlyProtocol(Interface):
+    """
+    What a service of L{IProtocolMaker.make} provides as well if it is to be
+    started before the stored queue is read, to tell that it is being read.
+    """
+
+    def serve() -> None:
+        """
+        The queue is complete: peers are served from now on.
         """
 
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
-from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.interfaces import IEarlyProtocol, IQueueStore, StoreError
 from gearsvc.listening import ACCEPTED_AT_ONCE, open_ports, written
 from gearsvc.logs import Logger
 from gearsvc.options import HANDLE_PREFIX_LIMIT
@@ -146,6 +146,9 @@ class JobServerService(MultiService):
         Deferred.fromCoroutine(self._start()).addBoth(self._started)
 
     async def _start(self) -> None:
+        early: list[Any] = [protocol for protocol in self._protocols if IEarlyProtocol.providedBy(protocol)]
+        for protocol in early:
+            protocol.setServiceParent(self)
         if self.store is not None:
             began = self.reactor.seconds()
             await self._open_store(self.store)
@@ -163,7 +166,10 @@ class JobServerService(MultiService):
 
         if self.running:
             for protocol in self._protocols:
-                protocol.setServiceParent(self)
+                if protocol not in early:
+                    protocol.setServiceParent(self)
+            for protocol in early:
+                protocol.serve()
             self._factory.release()
 
     async def _open_store(self, store: IQueueStore) -> None:
@@ -216,6 +222,13 @@ class JobServerService(MultiService):
         Whether the queue is complete and peers are served.
         """
         return self._outcome is True
+
+    @property
+    def failed(self) -> str | None:
+        """
+        Why it will never serve peers; C{None} as long as it may.
+        """
+        return self._outcome.getErrorMessage() if isinstance(self._outcome, Failure) else None
 
     def when_ready(self) -> Deferred[None]:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from twisted.application.service import IService
 from twisted.internet.interfaces import IProtocolFactory, IPullProducer, IReadDescriptor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -19,8 +20,9 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from gearsvc import interfaces
 from gearsvc.config import Settings
+from gearsvc.console.site import Console
 from gearsvc.core.jobserver import JobServer
-from gearsvc.interfaces import IJobObserver, IPeer, IProtocolMaker, IQueueStore, IQueueStoreMaker
+from gearsvc.interfaces import IEarlyProtocol, IJobObserver, IPeer, IProtocolMaker, IQueueStore, IQueueStoreMaker
 from gearsvc.logs import FileObserver, LogFile, SystemLogObserver
 from gearsvc.plugins import protocol_makers, queue_store_makers
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
@@ -49,7 +51,7 @@ class InterfaceTests(SynchronousTestCase):
         Every interface of gearsvc is held by a test below: who adds one adds its test.
         """
         ours = {name for name, each in vars(interfaces).items() if isinstance(each, InterfaceClass) and each is not Interface}
-        self.assertEqual(ours, {"IJobObserver", "IPeer", "IProtocolMaker", "IQueueStore", "IQueueStoreMaker"})
+        self.assertEqual(ours, {"IEarlyProtocol", "IJobObserver", "IPeer", "IProtocolMaker", "IQueueStore", "IQueueStoreMaker"})
 
     def test_peer(self) -> None:
         """
@@ -105,6 +107,13 @@ class InterfaceTests(SynchronousTestCase):
         for protocol_maker in protocol_makers():
             verifyObject(IProtocolMaker, protocol_maker)
             verifyObject(IPlugin, protocol_maker)
+
+    def test_early_protocol(self) -> None:
+        """
+        The console is a service that is started before the queue is complete.
+        """
+        verifyClass(IEarlyProtocol, Console)
+        verifyClass(IService, Console)
 
     def test_job_observer(self) -> None:
         """

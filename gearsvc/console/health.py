@@ -19,8 +19,10 @@ def not_ready(service: JobServerService) -> str | None:
 
     @return: one line, or C{None} if it should.
     """
+    if service.failed is not None:
+        return f"the server does not serve: {service.failed}"
     if not service.ready:
-        return "the stored queue is being replayed"
+        return "the stored queue has not been replayed yet"
     if service.job_server.draining:
         return "the server is about to end, and hands out no more jobs"
     failure = service.keeper.failure if service.keeper is not None else None

@@ -26,8 +26,8 @@ that this holds, were each as large as it may be.
 """
 
 
-SPAN = 5
-LEAST_A_SECOND = 1000
+SPAN = 10
+LEAST_A_SECOND = 500
 """
 Of the jobs that complete in a second, as many are remembered as let all that is
 remembered stay for so many seconds; but always so many.  To remember a job costs

@@ -165,7 +165,8 @@ class Numbers(Collector):
         self.known = len(server.functions)
         keeper = service.keeper
         self.has_store = keeper is not None
-        self.store_up = keeper is None or keeper.failure is None
+        self.up = service.ready
+        self.store_up = self.up and (keeper is None or keeper.failure is None)
         self.batches: Histogram | None = None
         self.pending_writes = self.pending_removals = 0
         if isinstance(keeper, GroupCommit):
@@ -179,7 +180,7 @@ class Numbers(Collector):
         """
         See L{Collector}.
         """
-        yield GaugeMetricFamily("gearman_up", "Whether the job server answers.", 1)
+        yield GaugeMetricFamily("gearman_up", "Whether the job server serves its peers.", int(self.up))
         yield InfoMetricFamily("gearman_version", "The version of the job server.", {"version": __version__})
         yield self._gauge("gearman_jobs", "Jobs, waiting, delayed or running.", lambda each: each.jobs)
         yield self._gauge("gearman_jobs_running", "Jobs that a worker has.", lambda each: each.running)
@@ -217,7 +218,7 @@ class Numbers(Collector):
         yield GaugeMetricFamily("gearman_connections", "Connections of clients and workers.", self.connections)
         yield GaugeMetricFamily("gearman_functions", "Functions that the server knows.", self.known)
         if self.has_store:
-            yield GaugeMetricFamily("gearman_store_up", "Whether the store's last commit succeeded.", int(self.store_up))
+            yield GaugeMetricFamily("gearman_store_up", "Whether the store was replayed, and its last commit succeeded.", int(self.store_up))
             yield GaugeMetricFamily("gearman_store_pending_writes", "Jobs that wait to be stored.", self.pending_writes)
             yield GaugeMetricFamily(
                 "gearman_store_pending_removals", "Jobs that are over and still stored.", self.pending_removals

@@ -21,11 +21,12 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.web.http import SEE_OTHER, HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from gearsvc.console.actions import Actions
 from gearsvc.console.api import ApiResource
 from gearsvc.console.events import EventsResource
-from gearsvc.console.health import HealthResource, ReadyResource
+from gearsvc.console.health import HealthResource, ReadyResource, not_ready
 from gearsvc.console.files import StaticFiles
 from gearsvc.console.login import LoginResource, LogoutResource, local_path
 from gearsvc.console.metrics import MetricsResource, ReactorLag
@@ -33,6 +34,7 @@ from gearsvc.console.pages.tree import Pages
 from gearsvc.console.problems import Problem, ProblemResource, write_problem
 from gearsvc.console.safety import Guard, Refusal, Role, is_loopback, read_tokens, set_headers
 from gearsvc.console.views import HISTORY, PAYLOAD_BYTES, Views
+from gearsvc.interfaces import IEarlyProtocol
 from gearsvc.listening import open_ports, written
 from gearsvc.logs import Logger
 from gearsvc.options import SettingsError
@@ -56,6 +58,11 @@ somebody who may change nothing.
 """
 
 NOTHING = Problem(404, "There is nothing at this path.")
+
+_ALWAYS = (b"/healthz", b"/readyz", b"/metrics")
+"""
+What is answered also before the stored queue is complete.
+"""
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -211,9 +218,10 @@ class ConsoleSite(Site):
     noisy = False
     protocol: Any = ConsoleChannel
 
-    def __init__(self, root: Resource, guard: Guard, reactor: Any) -> None:
-        super().__init__(root, requestFactory=ConsoleRequest, timeout=IDLE, reactor=reactor)
+    def __init__(self, root: Resource, guard: Guard, service: JobServerService) -> None:
+        super().__init__(root, requestFactory=ConsoleRequest, timeout=IDLE, reactor=service.reactor)
         self.guard = guard
+        self._service = service
 
     def getResourceFor(self, request: ConsoleRequest) -> IResource:
         """
@@ -223,6 +231,8 @@ class ConsoleSite(Site):
         refusal = self.guard.refusal(request)
         if refusal is not None:
             return self._refuse(request, refusal)
+        if not self._service.ready and request.path not in _ALWAYS:
+            return ProblemResource(Problem(503, f"There is nothing to see: {not_ready(self._service)}.", Retry_After="1"))
         if request.too_large:
             return ProblemResource(Problem(413, f"The body is too large: it may have {request.too_large:,} bytes."))
         found: IResource = super().getResourceFor(request)
@@ -270,6 +280,7 @@ class Connections(WrappingFactory):
             protocol.transport.abortConnection()
 
 
+@implementer(IEarlyProtocol)
 class Console(Service):
     """
     The console of a job server, as the service that listens.
@@ -291,6 +302,7 @@ class Console(Service):
         self.service = service
         self.settings = settings
         self.ports: list[Any] = []
+        self._serves = False
         for port in settings.ports:
             self._refuse_unless_local(_addresses(port, settings.listen))
         tokens = read_tokens(settings.token_file) if settings.token_file is not None else None
@@ -298,7 +310,7 @@ class Console(Service):
         self.views = Views(service, service.reactor, settings.history, settings.payload_bytes, settings.mask_payloads)
         self.actions = Actions(service, self.views)
         self.lag = ReactorLag(service.reactor)
-        self._connections = Connections(ConsoleSite(Root(self), self.guard, service.reactor))
+        self._connections = Connections(ConsoleSite(Root(self), self.guard, service))
 
     def startService(self) -> None:
         """
@@ -325,10 +337,16 @@ class Console(Service):
                 port.stopListening()
             raise
         super().startService()
-        self.views.start()
         self.lag.start()
         for port in self.ports:
             log.notice("the console is at {address}", address=written(port.getHost()))
+
+    def serve(self) -> None:
+        """
+        See L{IEarlyProtocol}.
+        """
+        self.views.start()
+        self._serves = True
 
     def stopService(self) -> Deferred[None]:
         """
@@ -343,7 +361,8 @@ class Console(Service):
             await maybeDeferred(port.stopListening)
         if ports:
             self.lag.stop()
-            self.views.stop()
+            if self._serves:
+                self.views.stop()
             self._connections.end()
 
     def _refuse_unless_local(self, addresses: Sequence[str | None]) -> None:

@@ -72,7 +72,7 @@ class ConsoleMaker:
     mask_payloads = Option("console-mask-payloads", "Show no workload and no result.", yes_or_no, False)
     history = Option(
         "history",
-        "How many jobs that are over stay visible; of those that complete in a second, no more than a fifth of it.",
+        "How many jobs that are over stay visible; of those that complete in a second, no more than a tenth of it.",
         whole_number(0, 100_000),
         10_000,
         metavar="N",

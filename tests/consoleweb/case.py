@@ -154,8 +154,16 @@ class ConsoleCase(ServiceCase):
         """
         service = self.make_with_console(store, **options)
         self.console: Console = service._protocols[0]
-        await self.start(service)
+        self.use(service)
+        await service.when_ready()
         self.port = self.console.ports[0].getHost().port
+
+    def use(self, service: Any) -> None:
+        """
+        Start a server that was made, and do not wait until it is ready.
+        """
+        self.service = service
+        service.startService()
         pool = HTTPConnectionPool(self.reactor)
         self.addCleanup(pool.closeCachedConnections)
         self._agent = Agent(self.reactor, pool=pool)

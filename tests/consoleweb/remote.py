@@ -5,6 +5,7 @@ The console of a server in a process of its own.
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -29,6 +30,16 @@ class RemoteConsole:
         with urllib.request.urlopen(request, timeout=20) as answer:
             text: str = answer.read().decode()
             return text
+
+    def status(self, path: str) -> tuple[int, str]:
+        """
+        @return: the status of an answer, and its text.
+        """
+        try:
+            return 200, self._fetch("GET", path)
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return answer.code, answer.read().decode()
 
     def get(self, path: str) -> Any:
         """

@@ -119,6 +119,37 @@ class MetricsTests(WebCase):
         self.assertEqual(labels, {"f0": 1, "f1": 1, "f2": 1, metrics.OTHERS: 7})
         self.assertEqual(found["gearman_functions",], 10)
 
+    async def test_labels(self) -> None:
+        """
+        No label is what a client can make up for each job or connection: there are a function's name, a priority and a
+        reason of ours, and nowhere a handle, a unique id, a client's id or an address.
+        """
+        await self.serve_metrics(MemoryStore())
+        client, worker = await self.connect(), await self.worker("f")
+        client.says("SUBMIT_JOB_BG f|secret-unique|x", "SUBMIT_JOB f|other-unique|y", f"SUBMIT_JOB f|{'u' * 65}|y")
+        handles = [answer.split()[1] for answer in (await client.hears_all(3))[:2]]
+        worker.says("SET_CLIENT_ID somebody", "GRAB_JOB", "GRAB_JOB", f"WORK_FAIL {handles[0]}", f"WORK_EXCEPTION {handles[1]}|why")
+        await worker.hears_all(2)
+        await worker.echoes()
+        client.says(*["cancel job H:1\n"])
+        await client.hears()
+        _, _, body = await self.fetch("metrics")
+        samples = [sample for family in text_string_to_metric_families(body) for sample in family.samples]
+        allowed = {
+            "function": {"f", metrics.OTHERS},
+            "priority": {"high", "normal", "low"},
+            "reason": {"fail", "exception", "unique", "cancel"},
+            "version": {__version__},
+        }
+        for sample in samples:
+            for label, value in sample.labels.items():
+                if label == "le":
+                    float(value)
+                else:
+                    self.assertIn(value, allowed[label], sample)
+        for word in ("unique-", "-unique", "somebody", "127.0.0.1", *handles):
+            self.assertNotIn(word, body)
+
     async def test_hostile_names(self) -> None:
         """
         A function's name can't break the text that a scrape is.
@@ -219,7 +250,7 @@ class HealthTests(WebCase):
             status, _, body = await self.fetch("readyz")
             return status, body
 
-        self.assertEqual(await ready(), (503, "the stored queue is being replayed\n"))
+        self.assertEqual(await ready(), (503, "the stored queue has not been replayed yet\n"))
         await self.start(service)
         self.assertEqual(await ready(), (200, "ready\n"))
         store.broken = True
