@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
+from twisted.web.http import SERVICE_UNAVAILABLE
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from gearsvc import __version__
+from gearsvc.console.slices import Slices, TooBusy, Work
 from gearsvc.core.counts import Counts, Histogram
 from gearsvc.core.explain import text
 from gearsvc.core.queues import FunctionQueue
@@ -140,8 +141,8 @@ class Numbers(Collector):
     """
     All numbers of one moment, as the library wants to have them.
 
-    Making this is quick, and is done in the reactor's thread; writing it down
-    is not, and touches nothing of the server's: it can be done in another.
+    Making this is quick; writing it down is not, and touches nothing of the
+    server's: it can be done later.
     """
 
     def __init__(self, service: JobServerService, lag: ReactorLag) -> None:
@@ -259,6 +260,48 @@ def _histogram(name: str, documentation: str, times: Histogram) -> Metric:
     return HistogramMetricFamily(name, documentation, buckets, times.total)
 
 
+class _Single(Collector):
+    """
+    One metric, as if it were all.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        See L{Collector}.
+        """
+        return [self._metric]
+
+
+def write(numbers: Numbers, encoder: Callable[[Any], bytes]) -> Work[bytes]:
+    """
+    Write numbers down, a metric at a time.  (A thread would need more of the
+    processor: it and the reactor's would contend for the interpreter.)
+
+    @param encoder: of the library's: what writes down all that something collects.
+    """
+    end = encoder(_Nothing())
+    pieces: list[bytes] = []
+    for metric in numbers.collect():
+        pieces.append(encoder(_Single(metric)).removesuffix(end))
+        yield
+    return b"".join(pieces) + end
+
+
+class _Nothing(Collector):
+    """
+    No metric at all: what is written of it ends every text.
+    """
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        See L{Collector}.
+        """
+        return []
+
+
 class MetricsResource(Resource):
     """
     Answers a scrape, in the form that it asks for.
@@ -270,27 +313,42 @@ class MetricsResource(Resource):
         super().__init__()
         self._service = service
         self._lag = lag
+        # Its own: who searches for long makes no scrape wait.
+        self._slices = Slices(service.reactor)
+
+    def stop(self) -> None:
+        """
+        Give up the answers that are under way.
+        """
+        self._slices.stop()
 
     def render_GET(self, request: Request) -> int:
         """
         Write the numbers of this moment.
         """
         encoder, content_type = choose_encoder(request.getHeader("accept") or "")
-        written: Deferred[bytes] = deferToThread(encoder, Numbers(self._service, self._lag))
+        written = self._slices.run(write(Numbers(self._service, self._lag), encoder))
         gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
+
+        def leave(reason: Failure) -> None:
+            gone.append(reason)
+            written.cancel()
 
         def send(body: bytes) -> None:
-            if not gone:
-                request.setHeader("content-type", content_type)
-                request.setHeader("content-length", str(len(body)))
-                request.write(body)
-                request.finish()
+            request.setHeader("content-type", content_type)
+            request.setHeader("content-length", str(len(body)))
+            request.write(body)
+            request.finish()
 
         def fail(reason: Failure) -> None:
-            log.failure("The metrics could not be written", reason)
-            if not gone:
+            if reason.check(TooBusy):
+                request.setResponseCode(SERVICE_UNAVAILABLE)
+                request.setHeader("retry-after", "1")
+                request.finish()
+            elif not gone and not reason.check(CancelledError):
+                log.failure("The metrics could not be written", reason)
                 request.processingFailed(reason)
 
-        written.addCallback(send).addErrback(fail)
+        request.notifyFinish().addErrback(leave)
+        written.addCallbacks(send, fail)
         return NOT_DONE_YET

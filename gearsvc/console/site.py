@@ -125,7 +125,7 @@ class Root(Resource):
         self._pages = Pages(console, files)
         for path, resource in {
             b"events": EventsResource(service.job_server, service.reactor, console.views.series),
-            b"metrics": MetricsResource(service, console.lag),
+            b"metrics": console.metrics,
             b"healthz": HealthResource(),
             b"readyz": ReadyResource(service),
             b"static": files,
@@ -291,6 +291,7 @@ class Console(Service):
     @ivar actions: what can be done.
     @ivar guard: who may see it.
     @ivar lag: how late the reactor is.
+    @ivar metrics: the resource that Prometheus asks.
     @ivar ports: the open ports.
     """
 
@@ -310,6 +311,7 @@ class Console(Service):
         self.views = Views(service, service.reactor, settings.history, settings.payload_bytes, settings.mask_payloads)
         self.actions = Actions(service, self.views)
         self.lag = ReactorLag(service.reactor)
+        self.metrics = MetricsResource(service, self.lag)
         self._connections = Connections(ConsoleSite(Root(self), self.guard, service))
 
     def startService(self) -> None:
@@ -361,6 +363,7 @@ class Console(Service):
             await maybeDeferred(port.stopListening)
         if ports:
             self.lag.stop()
+            self.metrics.stop()
             if self._serves:
                 self.views.stop()
             self._connections.end()

@@ -4,13 +4,14 @@ L{gearsvc.console.metrics} and L{gearsvc.console.health}.
 
 from __future__ import annotations
 
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from gearsvc import __version__
-from gearsvc.console import metrics
+from gearsvc.console import metrics, slices
 from gearsvc.console.health import HealthResource, ReadyResource
 from gearsvc.console.metrics import LAG_INTERVAL, MetricsResource, ReactorLag
 from gearsvc.interfaces import StoreError
@@ -171,6 +172,45 @@ class MetricsTests(WebCase):
         _, kind, body = await self.fetch("metrics", accept="application/openmetrics-text; version=1.0.0")
         self.assertTrue(kind.startswith("application/openmetrics-text; version=1.0.0"), kind)
         self.assertIn("gearman_up", {family.name for family in parse_openmetrics(body)})
+
+    async def test_pieces(self) -> None:
+        """
+        Written a metric at a time, the numbers are to the byte what the library writes of them at once, in every form.
+        """
+        await self.serve_metrics(MemoryStore())
+        client = await self.connect()
+        client.says(*[f"SUBMIT_JOB_BG f{number}||x" for number in range(10)])
+        await client.hears_all(10)
+        numbers = metrics.Numbers(self.service, ReactorLag(self.reactor))
+        for accepted in ("text/plain", "application/openmetrics-text; version=1.0.0"):
+            encoder, _ = choose_encoder(accepted)
+            work = metrics.write(numbers, encoder)
+            pieces = 0
+            while True:
+                try:
+                    next(work)
+                except StopIteration as end:
+                    self.assertEqual(end.value, encoder(numbers))
+                    break
+                pieces += 1
+            self.assertGreater(pieces, 20)
+
+    async def test_gives_up(self) -> None:
+        """
+        A scrape whose client goes away is given up, and so is one that is under way when the console ends.
+        """
+        self.patch(slices, "SLICE", 0.0)
+        self.patch(slices, "PAUSE", 0.01)
+        await self.serve()
+        resource = MetricsResource(self.service, ReactorLag(self.reactor))
+        await self.open(metrics=resource)
+        for end in (lambda reader: reader.transport.abortConnection(), lambda reader: resource.stop()):
+            reader = await self.read("metrics")
+            await self.until(lambda: bool(resource._slices._waiting))
+            end(reader)
+            await self.until(lambda: not resource._slices._waiting)
+            self.assertEqual(reader.heard, b"")
+        await self.until(lambda: resource._slices._call is None)
 
     async def test_store(self) -> None:
         """
