@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Sequence, TypeVar
 
-from tests.running import HOST, ServerFailed, free_port
+from tests.running import HOST, ServerFailed, free_port, wait_until
 
 START_PATIENCE = 60.0
 """
@@ -42,6 +42,18 @@ def _die_with_the_tests() -> None:
     """
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _has_threads_that_run(process: int) -> bool:
+    """
+    Whether a process, told to stop, has not stopped yet.
+    """
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            # The thread's name, in parentheses, may hold anything.
+            if (task / "stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"T", b"Z", b"X"):
+                return True
+    return False
 
 
 class DatabaseServer:
@@ -185,7 +197,9 @@ class DatabaseServer:
         """
         Let it answer nothing, with its connections open.
         """
-        self._signal_all(signal.SIGSTOP)
+        stopped = self._signal_all(signal.SIGSTOP)
+        # A thread on another processor goes on for a moment.
+        wait_until(lambda: not any(map(_has_threads_that_run, stopped)), "the database has not stopped")
 
     def resume(self) -> None:
         """
@@ -193,9 +207,11 @@ class DatabaseServer:
         """
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> list[int]:
         """
         Send a signal to the process and to those that it has made, some of which may end at any time.
+
+        @return: all of them.
         """
         assert self.process is not None
         found = [self.process.pid]
@@ -204,6 +220,7 @@ class DatabaseServer:
                 for task in Path(f"/proc/{process}/task").iterdir():
                     found += map(int, (task / "children").read_text().split())
                 os.kill(process, number)
+        return found
 
     @property
     def running(self) -> bool:
