@@ -42,7 +42,7 @@ class OverviewTests(PageCase):
                 "Done": "0/s",
                 "Failed": "–",
                 "Workers busy": "0 of 0",
-                "Store": "in memory",
+                "Store": "memory",
                 "Balance": "0",
             },
         )

@@ -153,7 +153,7 @@ def strip(seen: Overview) -> Tag:
             "bad" if not seen.workers and queued.total else "",
             href="/workers",
         ),
-        tile("Store", "in memory", "nothing outlives the server")
+        tile("Store", "memory", "nothing outlives the server")
         if store is None
         else tile("Store", "up", f"{store.kind}, {number(store.pending)} pending", "good")
         if store.up
