@@ -75,10 +75,18 @@ for _store, _times in DURABLE_RATES.items():
     GOALS[_store + "-1"] = ("acknowledged no later", lambda ours, theirs: ours["p50"] <= theirs["p50"])
 
 
+GIVEN_PORTS = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port on which nothing listens, and which was not given before."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in GIVEN_PORTS:
+            GIVEN_PORTS.add(port)
+            return port
 
 
 def wait_for(port, process, seconds=30):
