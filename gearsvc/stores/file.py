@@ -31,7 +31,7 @@ from gearsvc.logs import Logger
 from gearsvc.stores.compaction import Compaction, Rewriting
 from gearsvc.stores.journal import HEADER, WHAT_TO_DO, Damage, Journal, Nonsense
 from gearsvc.stores.journalentries import encode, find_live, read_jobs
-from gearsvc.stores.ownership import LockFile
+from gearsvc.stores.ownership import LockFile, check_in_place
 from gearsvc.stores.reconnecting import Backoff
 from gearsvc.stores.threads import ThreadedStore
 
@@ -88,7 +88,7 @@ class QueueFile:
         self._place = self.path
         self._owner: LockFile | None = None
         self._file: Journal | None = None
-        self._identity = (0, 0)
+        self._opened: os.stat_result | None = None
         # The jobs that are stored: their places (between open and replay), and
         # how many bytes they have (from then on).
         self._places: array[int] | None = None
@@ -174,7 +174,7 @@ class QueueFile:
         last batch.
         """
         journal = self._journal()
-        self._identity = _identity_of(journal)
+        self._opened = os.fstat(journal.descriptor)
         size = journal.end
         try:
             self._places = find_live(journal.frames())
@@ -268,15 +268,7 @@ class QueueFile:
             is not as it was left.  What would be written to it now would be
             lost with it.
         """
-        try:
-            status = os.stat(self._place)
-            same = (status.st_dev, status.st_ino) == self._identity
-        except OSError:
-            same = False
-        if not same:
-            raise StoreError(
-                f"The queue file {self.path} was moved, removed or replaced; put it back, or restart to begin with what is there."
-            )
+        status = check_in_place(self._place, self._opened, f"The queue file {self.path}")
         end = self._journal().end
         if status.st_size != end and self._sound:
             raise StoreError(
@@ -293,7 +285,7 @@ class QueueFile:
         """
         rewriting.replace(self._place)
         self._file = rewriting.journal
-        self._identity = _identity_of(rewriting.journal)
+        self._opened = os.fstat(rewriting.journal.descriptor)
         self._sound = False
         directory = os.open(os.path.dirname(self._place), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -428,11 +420,6 @@ class QueueFile:
             return StoreError(f"The queue file {self.path} fails: {type(error).__name__} {error}.")
         reason = _REASONS.get(error.errno or 0) or error.strerror
         return StoreError(f"The queue file {self.path} fails: {reason}.")
-
-
-def _identity_of(journal: Journal) -> tuple[int, int]:
-    status = os.fstat(journal.descriptor)
-    return status.st_dev, status.st_ino
 
 
 @implementer(IQueueStore)

@@ -68,6 +68,22 @@ def is_running(process: int, start: str) -> bool:
     return start_of(process) == start
 
 
+def check_in_place(path: str, opened: os.stat_result | None, store: str) -> os.stat_result:
+    """
+    See to it that a file is still where it was opened: what would be written to it otherwise would be lost with it.
+
+    @param opened: what C{os.stat} said of it then.
+    @param store: what the store is called in a sentence's begin.
+    @return: what it says now.
+    @raise StoreError: if the file is no longer there, or is another one.
+    """
+    with suppress(OSError):
+        status = os.stat(path)
+        if opened is not None and os.path.samestat(status, opened):
+            return status
+    raise StoreError(f"{store} was moved, removed or replaced; put it back, or restart to begin with what is there.")
+
+
 class LockFile:
     """
     Stands beside a store that is a file, and is locked while a server uses it.

@@ -34,7 +34,7 @@ from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
-from gearsvc.stores.ownership import LockFile
+from gearsvc.stores.ownership import LockFile, check_in_place
 from gearsvc.stores.rows import MADE_KEY, row_key, unique_of
 from gearsvc.stores.threads import ThreadedStore
 
@@ -103,7 +103,7 @@ class Database:
         name = '"' + table.replace('"', '""') + '"'
         self._name = name
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file: os.stat_result | None = None
         # SQLite's own locks can't say that a server uses the file, as they keep
         # out gearmand and sqlite3.
         self._lock = LockFile(self.path + ".lock", f"The queue database {self.path}")
@@ -154,7 +154,7 @@ class Database:
                 self._lock.release()
             raise self._explain(error) from None
         self._connection = connection
-        self._file = (status.st_dev, status.st_ino)
+        self._file = status
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """
@@ -248,7 +248,7 @@ class Database:
             self.open(create=False)
         connection = self._connection
         assert connection is not None
-        self._check_file()
+        check_in_place(self.path, self._file, f"The queue database {self.path}")
         try:
             connection.execute("BEGIN IMMEDIATE")
             if removed:
@@ -259,22 +259,6 @@ class Database:
         except (sqlite3.Error, OverflowError) as error:
             self._roll_back(error)
             raise self._explain(error) from None
-
-    def _check_file(self) -> None:
-        """
-        @raise StoreError: if the file is no longer there, or is another one.
-            What would be written to it now would be lost with it.
-        """
-        try:
-            status = os.stat(self.path)
-            same = (status.st_dev, status.st_ino) == self._file
-        except OSError:
-            same = False
-        if not same:
-            raise StoreError(
-                f"The queue database {self.path} was moved, removed or replaced;"
-                " put it back, or restart to begin with what is there."
-            )
 
     def _roll_back(self, error: Exception) -> None:
         connection = self._connection

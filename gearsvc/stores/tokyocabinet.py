@@ -26,7 +26,7 @@ from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import tokyocabinetlibrary as library
-from gearsvc.stores.ownership import LockFile
+from gearsvc.stores.ownership import LockFile, check_in_place
 from gearsvc.stores.threads import ThreadedStore
 from gearsvc.stores.tokyocabinetlibrary import AbstractDatabase, TokyoCabinetError
 from gearsvc.stores.tokyocabinetrecords import Names, Row, names_of, place_in, read
@@ -74,7 +74,7 @@ class _File:
 
     @ivar path: its path.
     @ivar database: the database.
-    @ivar identity: what tells the file from others.
+    @ivar opened: what tells the file from others.
     """
 
     def __init__(self, path: str, parameters: str, tree: bool, create: bool) -> None:
@@ -99,7 +99,7 @@ class _File:
             os.close(self._descriptor)
             raise
         status = os.fstat(self._descriptor)
-        self.identity = (status.st_dev, status.st_ino)
+        self.opened = status
         self._reserved = status.st_size
 
     @property
@@ -362,7 +362,7 @@ class Database:
         if self._file is None:
             self.open(create=False)
         file = self._opened()
-        self._check_file(file)
+        check_in_place(self.path, file.opened, f"The queue database {self.path}")
         try:
             file.begin()
             file.reserve(len(removed), 0)
@@ -410,22 +410,6 @@ class Database:
                 place = max(0, place_in(old, row.names))
             records += (row.names.key, row.value(place))
         return records
-
-    def _check_file(self, file: _File) -> None:
-        """
-        @raise StoreError: if the file is no longer there, or is another one.
-            What would be written to it now would be lost with it.
-        """
-        try:
-            status = os.stat(self.path)
-            same = (status.st_dev, status.st_ino) == file.identity
-        except OSError:
-            same = False
-        if not same:
-            raise StoreError(
-                f"The queue database {self.path} was moved, removed or replaced;"
-                " put it back, or restart to begin with what is there."
-            )
 
     def _explain(self, error: Exception) -> StoreError:
         if isinstance(error, StoreError):

@@ -389,6 +389,24 @@ class StoreFaults(ServerCase):
             self.assertEqual(self.server.status("f")[0], 1)
         self.assertNotIn("Traceback", self.server.log)
 
+    def test_silent(self) -> None:
+        """
+        A database that answers nothing for a while, with its connections open, delays acknowledgements, and
+        nothing else.
+        """
+        self.start()
+        client = self.connect()
+        self.assertEqual(self.submit(client, b"before")[0], Type.JOB_CREATED)
+        self.database.pause()
+        try:
+            client.write((Type.SUBMIT_JOB_BG, b"f\0\0meanwhile"))
+            self.assert_serves()
+        finally:
+            self.database.resume()
+        self.assertEqual(client.read()[0], Type.JOB_CREATED)
+        self.assertNotIn(BROKEN, self.server.log)
+        self.assertEqual(len(self.stored()), 2)
+
 
 class DroppedTable(StoreFaults):
     """

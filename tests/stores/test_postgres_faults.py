@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gearsvc.core.packets import Type
 from tests.running import wait_until
 from tests.servers import PostgreSQL
-from tests.stores.faults import BROKEN, DroppedTable, ServerCase
+from tests.stores.faults import DroppedTable, ServerCase
 
 
 class PostgresFaults(DroppedTable, SynchronousTestCase):
@@ -50,24 +50,6 @@ class PostgresFaults(DroppedTable, SynchronousTestCase):
         As a person would do it.
         """
         self.database.sql("DROP TABLE queue", database=self.name)
-
-    def test_silent(self) -> None:
-        """
-        A database that answers nothing for a while, with its connections open, delays acknowledgements, and
-        nothing else.
-        """
-        self.start()
-        client = self.connect()
-        self.assertEqual(self.submit(client, b"before")[0], Type.JOB_CREATED)
-        self.database.pause()
-        try:
-            client.write((Type.SUBMIT_JOB_BG, b"f\0\0meanwhile"))
-            self.assert_serves()
-        finally:
-            self.database.resume()
-        self.assertEqual(client.read()[0], Type.JOB_CREATED)
-        self.assertNotIn(BROKEN, self.server.log)
-        self.assertEqual(len(self.stored()), 2)
 
 
 class LogApartPostgreSQL(PostgreSQL):

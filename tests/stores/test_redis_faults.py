@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gearsvc.core.packets import Type
 from tests.running import wait_until
 from tests.servers import DatabaseServer, Redis
-from tests.stores.faults import BROKEN, ServerCase, StoreFaults
+from tests.stores.faults import ServerCase, StoreFaults
 from tests.stores.redises import ask
 
 
@@ -37,23 +37,6 @@ class RedisFaults(StoreFaults, SynchronousTestCase):
         The Redis, by its options.
         """
         return ["-q", "redis", "--redis-port", str(port)]
-
-    def test_silent(self) -> None:
-        """
-        A Redis that answers nothing for a while, with its connections open, delays acknowledgements, and nothing else.
-        """
-        self.start()
-        client = self.connect()
-        self.assertEqual(self.submit(client, b"before")[0], Type.JOB_CREATED)
-        self.database.pause()
-        try:
-            client.write((Type.SUBMIT_JOB_BG, b"f\0\0meanwhile"))
-            self.assert_serves()
-        finally:
-            self.database.resume()
-        self.assertEqual(client.read()[0], Type.JOB_CREATED)
-        self.assertNotIn(BROKEN, self.server.log)
-        self.assertEqual(len(self.stored()), 2)
 
     def test_flushed(self) -> None:
         """
