@@ -3,9 +3,9 @@ Functions that are paused: their jobs stay queued, and none is handed out.
 
 A pause outlives the server where the queue does: it is kept in the store like a
 job, as a record whose function's name begins with NUL.  No client can submit
-such a job, for a NUL ends the name; so every store keeps pauses without knowing
-of them, and gearmand, if it takes the store over, has a job that nobody does
-(of a function that it shows without a name).
+such a job: in a packet a NUL ends the name, and HTTP and the console refuse it.
+So every store keeps pauses without knowing of them, and gearmand, if it takes
+the store over, has a job that nobody does.
 """
 
 from __future__ import annotations
