@@ -17,11 +17,11 @@ What is handed in is in one of three places::
                                           +-> updated, removed:  back to the front
 
 An add is somebody's submission: it is tried once, and its client is told.  An
-update or a removal is nobody's: it waits a little for an add to go with, so that
-whoever submits one job after the other does not wait for the removal of the
-last one each time; and it is tried until it succeeds.  A batch removes
-before it adds, and an add never goes before a removal that was handed in
-earlier; so a job may take the row of another one that has just ended.
+update or a removal is nobody's: it waits a little for others to go with, and is
+tried until it succeeds.  So whoever submits one job after the other waits for
+the removal of one in many.  A batch removes before it adds, and an add never
+goes before the removal of a job of the same function and unique id that was
+handed in earlier; so a job may take the row of another one that has just ended.
 
 Nothing here makes a Deferred, a timer or a closure per job.
 """
@@ -58,7 +58,8 @@ workload may be larger: it is then a batch of its own.)
 
 LINGER = 0.01
 """
-Seconds for which an update or a removal waits for an add to go with.
+Seconds for which an update or a removal waits for others to go with.  (At most
+twice as long, if no submission comes just when they are over.)
 """
 
 FIRST_RETRY = 0.05
@@ -129,6 +130,10 @@ class GroupCommit:
         # not (it is stored, and has changed).
         self._written: dict[JobRecord, bool] = {}
         self._removed: dict[JobRecord, None] = {}
+        # Until when removals may wait while adds go on; and the functions and
+        # unique ids (and some more, at times) whose adds may not go on.
+        self._due = 0.0
+        self._ending: set[tuple[bytes, bytes]] = set()
         # Added and removed before they reached the store.
         self._cancelled: list[JobRecord] = []
 
@@ -171,7 +176,11 @@ class GroupCommit:
         if self._written.pop(record, False):
             self._cancelled.append(record)
         else:
+            if not self._removed:
+                self._due = self._clock.seconds() + LINGER
             self._removed[record] = None
+            if record.unique:
+                self._ending.add((record.function, record.unique))
         if not self._awake:
             self._nudge()
 
@@ -252,17 +261,19 @@ class GroupCommit:
         Move what fits from what waits into the batch.
         """
         room = self._max_rows
-        if len(self._removed) > room:
-            # An add may need the row of a job that one of these removes: none may
-            # overtake them.
-            self._removing = list(islice(self._removed, room))
-            for record in self._removing:
-                del self._removed[record]
-            return
-        self._removing = list(self._removed)
-        self._removed.clear()
+        if not self._removals_can_wait():
+            if len(self._removed) > room:
+                # An add may need the row of a job that one of these removes: none
+                # may overtake them.
+                self._removing = list(islice(self._removed, room))
+                for record in self._removing:
+                    del self._removed[record]
+                return
+            self._removing = list(self._removed)
+            self._removed.clear()
+            self._ending.clear()
+            room = max(1, room - len(self._removing))
 
-        room = max(1, room - len(self._removing))
         waiting = self._written
         if len(waiting) <= room and sum(map(len, map(_workload, waiting))) <= self._max_bytes:
             self._writing, self._written = waiting, {}
@@ -276,6 +287,16 @@ class GroupCommit:
             taken[record] = awaited
         for record in taken:
             del waiting[record]
+
+    def _removals_can_wait(self) -> bool:
+        """
+        Whether there are adds that need not wait for the removals.
+        """
+        # (Bounded twice: the clock may be set back.)
+        if not (self._removed and 0 < self._due - self._clock.seconds() < 2 * LINGER) or self._flushes:
+            return False
+        added = [(record.function, record.unique) for record, awaited in self._written.items() if awaited]
+        return bool(added) and self._ending.isdisjoint(added)
 
     def _succeeded(self, _: object) -> None:
         self.committed += 1
@@ -316,6 +337,7 @@ class GroupCommit:
                 del self._written[record]
             self._removed.pop(record, None)
         self._removed = {**dict.fromkeys(removing), **self._removed}
+        self._due = 0.0
         for record, awaited in written.items():
             if not awaited and record not in self._removed:
                 self._written.setdefault(record, False)

@@ -281,20 +281,49 @@ class GroupCommitTests(BatchingCase):
 
     def test_one_client(self) -> None:
         """
-        Who submits one job after the other, each when the last one is done, waits for one commit a job: the removal of the
-        last one goes with it, first.
+        Who submits one job after the other, each when the last one is done, does not wait for the removal of the last one:
+        those of a while go together, with the next job.
         """
-        group, jobs = self.group(), [record(number) for number in range(5)]
+        group, jobs = self.group(), [record(number, unique=b"%d" % number) for number in range(6)]
         for last, job in zip([None, *jobs], jobs):
             if last is not None:
                 group.remove(last)
                 self.turn()
                 self.assertIsNone(self.store.added)
+            if job is jobs[-1]:
+                self.clock.rightNow += LINGER
             group.add(job)
             self.turn()
-            self.assertEqual((self.store.added, self.store.removed), ([job], [] if last is None else [last]))
+            self.assertEqual((self.store.added, self.store.removed), ([job], jobs[:-1] if job is jobs[-1] else []))
             self.store.succeed()
         self.assertEqual(self.store.commits, len(jobs))
+
+    def test_same_unique_id(self) -> None:
+        """
+        A job takes the removal along of one of the same function and unique id, whose row it may need; one of another
+        function does not.
+        """
+        group = self.group()
+        ended, other, same = record(1, unique=b"a"), record(2, unique=b"a", function=b"f"), record(3, unique=b"a")
+        group.remove(ended)
+        group.add(other)
+        self.turn()
+        self.assertEqual((self.store.added, self.store.removed), ([other], []))
+        group.add(same)
+        self.store.succeed()
+        self.turn()
+        self.assertEqual((self.store.added, self.store.removed), ([same], [ended]))
+
+    def test_clock_set_back(self) -> None:
+        """
+        A clock that is set back does not make removals wait until it is where it was.
+        """
+        group, ended, job = self.group(), record(1), record(2)
+        group.remove(ended)
+        self.clock.rightNow -= 3600
+        group.add(job)
+        self.turn()
+        self.assertEqual((self.store.added, self.store.removed), ([job], [ended]))
 
     def test_removals_linger(self) -> None:
         """
@@ -343,13 +372,12 @@ class GroupCommitTests(BatchingCase):
 
     def test_no_add_overtakes_a_removal(self) -> None:
         """
-        A batch that has no room for all the removals holds no add: it could be
-        of a job that takes the row of one of them.
+        A batch that has no room for all the removals, and an add of a job that takes the row of one of them, holds no add.
         """
-        group, old = self.group(max_rows=2), [record(number) for number in range(3)]
+        group, old = self.group(max_rows=2), [record(number, unique=b"%d" % number) for number in range(3)]
         for job in old:
             group.remove(job)
-        new = record(5)
+        new = record(5, unique=b"2")
         group.add(new)
         self.turn()
         self.assertEqual((self.store.removed, self.store.added), (old[:2], []))
@@ -776,15 +804,20 @@ class GroupCommitModel(RuleBasedStateMachine):
         """
         return [job for job in (*self.waiting, *self.acknowledged) if job not in self.over]
 
-    @rule(what=st.sampled_from(["add", "update", "remove"]), row=st.integers(1, 3), size=st.integers(0, 200), turn=st.booleans())
-    def hand_in(self, what: str, row: int, size: int, turn: bool) -> None:
+    @rule(
+        what=st.sampled_from(["add", "update", "remove"]),
+        row=st.integers(1, 3),
+        size=st.integers(0, 200),
+        turn=st.sampled_from([None, 0.0, FIRST_RETRY]),
+    )
+    def hand_in(self, what: str, row: int, size: int, turn: float | None) -> None:
         """
         A job is submitted, a worker is lost over one, or one is over; and this
-        may be all in this turn.  (A job's handle is its row.)
+        may be all in this turn.  (A job's handle and unique id are its row.)
         """
         job = next((job for job in self.alive() if job.handle == b"H:test:%d" % row), None)
         if job is None:
-            job = record(row, workload=bytes(size))
+            job = record(row, unique=b"%d" % row, workload=bytes(size))
             self.waiting[job] = None
             self.group.add(job)
         elif what == "update":
@@ -793,8 +826,8 @@ class GroupCommitModel(RuleBasedStateMachine):
         elif what == "remove":
             self.over.add(job)
             self.group.remove(job)
-        if turn:
-            self.clock.advance(FIRST_RETRY)
+        if turn is not None:
+            self.clock.advance(turn)
 
     @rule(seconds=st.sampled_from([0.0, 60.0]))
     def wait(self, seconds: float) -> None:
