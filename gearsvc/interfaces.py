@@ -1,10 +1,10 @@
 """
 Every extension point of gearsvc.
 
-- L{IQueueStore} and L{IQueueStoreMaker}: where background jobs are kept.
-- L{IProtocolMaker}: how peers reach the job server.
-- L{IPeer}: what the job server asks of the other end of a connection.
-- L{IJobObserver}: what hears of everything that happens to jobs.
+  - L{IQueueStore} and L{IQueueStoreMaker}: where background jobs are kept.
+  - L{IProtocolMaker}: how peers reach the job server.
+  - L{IPeer}: what the job server asks of the other end of a connection.
+  - L{IJobObserver}: what hears of everything that happens to jobs.
 
 The makers are plugins: put a module into C{gearsvc/plugins/} anywhere on
 C{sys.path} (no C{__init__.py}), and let it hold an object that provides one of

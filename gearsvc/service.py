@@ -86,7 +86,7 @@ class JobServerService(MultiService):
     @ivar job_server: the rules, and the state that views read.
     @ivar store: where background jobs are kept, or C{None}.
     @ivar keeper: what stands between the two, or C{None}.
-    @ivar ports: the open ports (L{IListeningPort}).
+    @ivar ports: the open ports (L{IListeningPort<twisted.internet.interfaces.IListeningPort>}).
     @ivar reactor: what it runs on.
     """
 

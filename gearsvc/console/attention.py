@@ -3,14 +3,14 @@ What an operator should look at.
 
 The kinds are:
 
-- C{store}: the store fails.
-- C{balance}: jobs are unaccounted for.
-- C{no_worker}: jobs wait, and no worker can do them.
-- C{failing}: more than L{FAILING} of the jobs that ended failed.
-- C{full}: the function has as many jobs as it may have.
-- C{old}: the oldest job has waited for more than L{OLD} seconds.
-- C{draining}: the function, or the server, is to come to an end.
-- C{paused}: jobs wait, and the function is paused.
+  - C{store}: the store fails.
+  - C{balance}: jobs are unaccounted for.
+  - C{no_worker}: jobs wait, and no worker can do them.
+  - C{failing}: more than L{FAILING} of the jobs that ended failed.
+  - C{full}: the function has as many jobs as it may have.
+  - C{old}: the oldest job has waited for more than L{OLD} seconds.
+  - C{draining}: the function, or the server, is to come to an end.
+  - C{paused}: jobs wait, and the function is paused.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Numbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        See L{Collector}.
+        See C{prometheus_client.registry.Collector}.
         """
         yield GaugeMetricFamily("gearman_up", "Whether the job server serves its peers.", int(self.up))
         yield InfoMetricFamily("gearman_version", "The version of the job server.", {"version": __version__})
@@ -270,7 +270,7 @@ class _Single(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """
-        See L{Collector}.
+        See C{prometheus_client.registry.Collector}.
         """
         return [self._metric]
 
@@ -297,7 +297,7 @@ class _Nothing(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """
-        See L{Collector}.
+        See C{prometheus_client.registry.Collector}.
         """
         return []
 

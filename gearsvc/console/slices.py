@@ -78,7 +78,7 @@ class Slices:
 
     def stop(self) -> None:
         """
-        End everything that is under way, or waits: it fails with L{CancelledError}.
+        End everything that is under way, or waits: it fails with L{CancelledError<twisted.internet.defer.CancelledError>}.
         """
         if self._call is not None:
             self._call.cancel()

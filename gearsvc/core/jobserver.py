@@ -1,5 +1,5 @@
 """
-Every rule about jobs.
+Every rule about jobs::
 
     submit --> STORING --(committed)--> QUEUED or DELAYED --(grab)--> RUNNING --> FINISHED
           \\______(no store needed)______/        ^______(worker lost)____/

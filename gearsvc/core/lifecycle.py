@@ -1,5 +1,5 @@
 """
-The life of a job from the queue to its end.
+The life of a job from the queue to its end::
 
     QUEUED or DELAYED --(grab)--> RUNNING --> FINISHED
             ^______(worker lost)_____/

@@ -1,5 +1,5 @@
 """
-gearmand's HTTP protocol: a request is a job, and its answer the result.
+gearmand's HTTP protocol.  A request is a job, and its answer the result::
 
     POST /reverse HTTP/1.1              HTTP/1.1 200 OK
     Content-Length: 12                  X-Gearman-Job-Handle: H:lap:1
@@ -196,7 +196,7 @@ class HTTPService(Service):
     """
     Listens for HTTP.
 
-    @ivar ports: the open ports (L{IListeningPort}).
+    @ivar ports: the open ports (L{IListeningPort<twisted.internet.interfaces.IListeningPort>}).
     """
 
     def __init__(self, server: JobServerService, ports: tuple[str, ...], job_seconds: float) -> None:

@@ -111,7 +111,7 @@ class Channel:
 
         @param packet: at most L{CHANNEL_BYTES}.
         @return: fires when all of them have been; fails with
-            L{MySQLError} if one of them has not.  The connection is closed
+            C{pymysql.err.MySQLError} if one of them has not.  The connection is closed
             then, unless the server itself refused a statement.
         """
         assert self._done is None, "one packet at a time"

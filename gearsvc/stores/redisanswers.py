@@ -40,7 +40,7 @@ class Answers:
     """
     Finds answers, however they are cut into pieces.
 
-    An answer is bytes, a number, C{None}, a list of answers, or an error, which is the exception L{ResponseError}.
+    An answer is bytes, a number, C{None}, a list of answers, or an error, which is the exception C{txredisapi.ResponseError}.
 
     (txredisapi has a parser too.  It copies all that has come for each line, and waits for the reactor's next turn after each
     text: a million jobs would take it minutes.)
