@@ -5,6 +5,7 @@ The command C{gearsvc}.
 from __future__ import annotations
 
 from gearsvc import __version__
+from gearsvc.commandline.commands import COMMANDS
 from tests.commands import GEARSVC, CommandCase
 
 
@@ -20,7 +21,7 @@ class CommandLineTests(CommandCase):
         for word in ("--help", "-h"):
             result = self.run_command(*GEARSVC, word)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
-            for command in ("serve", "queue"):
+            for command in COMMANDS:
                 self.assertRegex(result.stdout, rf"(?m)^  {command} ")
 
     def test_version(self) -> None:
@@ -32,9 +33,9 @@ class CommandLineTests(CommandCase):
 
     def test_wrong_command(self) -> None:
         """
-        No command, or one that is not there, is one line on stderr and status 1.
+        No command, or one that is not there, is one line on stderr and status 2.
         """
         for words, part in (([], "missing"), (["nonsense"], "'nonsense'"), (["-d"], "'-d'")):
             result = self.run_command(*GEARSVC, *words)
-            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
             self.assert_one_line(result.stderr, part, "gearsvc --help")

@@ -45,6 +45,9 @@ handle is, or one with its function and unique id.
 """
 
 
+STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
 class Parser(argparse.ArgumentParser):
     """
     A parser whose errors are one line, and status 1.
@@ -62,13 +65,22 @@ def make_parser() -> Parser:
     """
     The command line.
     """
-    style: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=STORES + "\n" + EXAMPLES, **style)
+    parser = Parser(prog=PROGRAM, **STYLE)
+    add_parser(parser)
+    return parser
+
+
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """
+    Fill the parser of the command line.
+    """
+    parser.description = DESCRIPTION
+    parser.epilog = STORES + "\n" + EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
 
     def command(name: str, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
         epilog = f"{STORES}\nexamples:\n{examples}"
-        return commands.add_parser(name, help=summary, description=description, epilog=epilog, **style)
+        return commands.add_parser(name, help=summary, description=description, epilog=epilog, **STYLE)
 
     added = command(
         "copy",
@@ -127,7 +139,6 @@ def make_parser() -> Parser:
     added.add_argument("store", metavar="STORE", help="the store")
     added.add_argument("file", metavar="FILE", nargs="?", default="-", help="the file (default: -, standard input)")
     _add_quiet(added)
-    return parser
 
 
 def _add_quiet(parser: argparse.ArgumentParser) -> None:

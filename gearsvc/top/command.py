@@ -11,41 +11,25 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
 from rich.console import Console as Terminal
 from rich.live import Live
 
+from gearsvc.commandline.frame import DEFAULT_PORT, address, describe
 from gearsvc.top.reading import Console, Snapshot, Source, TextConnection, Unreachable
 from gearsvc.top.screen import COLUMNS, SORT_KEYS, View, render
 
-DEFAULT_PORT = 4730
 CONSOLE_PORT = 4780
 
 EXAMPLES = """\
-examples:
-  gearsvc top                                     the server on this machine
-  gearsvc top jobs.example.com --sort running     another one, gearmand or gearsvc
-  gearsvc top --console http://127.0.0.1:4780     with what its console knows
-  gearsvc top --once                              one look, for a script
+gearsvc top                                     the server on this machine
+gearsvc top jobs.example.com --sort running     another one, gearmand or gearsvc
+gearsvc top --console http://127.0.0.1:4780     with what its console knows
+gearsvc top --once                              one look, for a script
 """
-
-
-def server_address(given: str) -> tuple[str, int]:
-    """
-    A check for C{HOST}, C{HOST:PORT} or C{[IPv6]:PORT}.
-    """
-    host, port = given, str(DEFAULT_PORT)
-    if given.startswith("["):
-        host, _, rest = given[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif given.count(":") == 1:
-        host, _, port = given.partition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"must be HOST or HOST:PORT, not {given!r}")
-    return host, int(port)
 
 
 def span_of_seconds(given: str) -> float:
@@ -72,50 +56,35 @@ def column_key(given: str) -> str:
     raise argparse.ArgumentTypeError(f"must be one of {titles}, not {given!r}")
 
 
-class Parser(argparse.ArgumentParser):
+def add_parser(parser: argparse.ArgumentParser) -> None:
     """
-    Says what is wrong in one line.
+    Fill the parser of the command line.
     """
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """
-        End the process with status 1, as the other commands do.
-        """
-        self.exit(1, f"gearsvc top: {message}\n")
-
-
-def parser() -> Parser:
-    """
-    The command line.
-    """
-    made = Parser(
-        prog="gearsvc top",
-        description="Watch the functions of a Gearman server: any server that speaks the text protocol.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    describe(parser, "Watch the functions of a Gearman server: any server that speaks the text protocol.", EXAMPLES)
+    parser.add_argument(
+        "server",
+        nargs="?",
+        metavar="HOST[:PORT]",
+        type=address,
+        default=("127.0.0.1", DEFAULT_PORT),
+        help="the server (default: 127.0.0.1:4730)",
     )
-    made.add_argument(
-        "server", nargs="?", type=server_address, default=("127.0.0.1", DEFAULT_PORT), help="HOST or HOST:PORT (default: 127.0.0.1:4730)"
-    )
-    made.add_argument(
+    parser.add_argument(
         "--console", metavar="URL", help=f"the server's console (default: http://127.0.0.1:{CONSOLE_PORT}, if it is this server's)"
     )
-    made.add_argument("--token-file", metavar="FILE", help="a file that holds a token for the console, and nothing else")
-    made.add_argument("--interval", metavar="SECONDS", type=span_of_seconds, default=2.0, help="the time between two looks (default: 2)")
-    made.add_argument("--sort", metavar="COLUMN", type=column_key, default="w", help="the column to sort by (default: waiting)")
-    made.add_argument("--once", action="store_true", help="look once, print it, and end")
-    return made
+    parser.add_argument("--token-file", metavar="FILE", help="a file that holds a token for the console, and nothing else")
+    parser.add_argument("--interval", metavar="SECONDS", type=span_of_seconds, default=2.0, help="the time between two looks (default: 2)")
+    parser.add_argument("--sort", metavar="COLUMN", type=column_key, default="w", help="the column to sort by (default: waiting)")
+    parser.add_argument("--once", action="store_true", help="look once, print it, and end")
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """
     Run the command.
 
-    @param arguments: the command line, after C{top}.
     @return: the exit status: 1 if the server does not answer to C{--once}, or
         there is no terminal to show it in.
     """
-    options = parser().parse_args(arguments)
     token = ""
     if options.token_file is not None:
         try:

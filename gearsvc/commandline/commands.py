@@ -1,0 +1,51 @@
+"""
+The table of all commands.
+
+It imports nothing: C{gearsvc --help} is made of it alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """
+    A command.
+
+    @ivar name: its name.
+    @ivar summary: what it does, in a few words, as C{gearsvc --help} says it.
+    @ivar module: where it is.
+    """
+
+    name: str
+    summary: str
+    module: str
+
+
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "Servers": (
+        Command("serve", "Run the job server, with gearmand's command line.", "gearsvc.commandline.serve"),
+        Command("queue", "Look at stored jobs, and move them from store to store.", "gearsvc.queuecommand.words"),
+        Command("top", "Watch a server in the terminal.", "gearsvc.top.command"),
+    ),
+}
+"""
+All commands, under the headings that they are listed under.
+"""
+
+COMMANDS: dict[str, Command] = {command.name: command for group in GROUPS.values() for command in group}
+"""
+All commands by name.
+"""
+
+
+def overview() -> str:
+    """
+    What C{gearsvc --help} lists.
+    """
+    width = max(map(len, COMMANDS))
+    lines: list[str] = []
+    for heading, commands in GROUPS.items():
+        lines += [f"{heading}:", *(f"  {command.name:{width}}  {command.summary}" for command in commands), ""]
+    return "\n".join(lines)
