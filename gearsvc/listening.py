@@ -22,22 +22,26 @@ ACCEPTED_AT_ONCE = 16
 """How many connections a port accepts in one go."""
 
 
-def open_ports(reactor: Any, ports: Sequence[str], factory: IProtocolFactory, settings: Settings) -> list[Any]:
+def open_ports(
+    reactor: Any, ports: Sequence[str], factory: IProtocolFactory, settings: Settings, addresses: tuple[str, ...] | None = None
+) -> list[Any]:
     """
     Open ports, all of them or none.
 
     @param ports: what an option says that was checked by
         L{port_or_endpoint<gearsvc.options.port_or_endpoint>}.
     @param settings: where C{--listen} and C{--backlog} are.
+    @param addresses: where port numbers are opened, in place of C{--listen}.
     @return: the ports (L{IListeningPort}).
     @raise CannotListenError: if one of them can't be opened, for it is taken
         or not allowed.
     """
+    where = settings.listen if addresses is None else addresses
     opened: list[Any] = []
     try:
         for port in ports:
             if port.isdigit():
-                for listener in listening_sockets(int(port), settings.listen, settings.backlog):
+                for listener in listening_sockets(int(port), where, settings.backlog):
                     # The reactor takes a duplicate.
                     opened.append(reactor.adoptStreamPort(listener.fileno(), listener.family, factory))
                     listener.close()

@@ -12,23 +12,31 @@ from __future__ import annotations
 import os
 import resource
 import select
+import socket
 import time
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+from weakref import WeakSet
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, TimeoutError, fail, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from gearsvc.config import Settings
 from gearsvc.core.jobserver import JobServer
+from gearsvc.inprocess import InProcessEndpoint
 from gearsvc.interfaces import IEarlyProtocol, IQueueStore, StoreError
 from gearsvc.listening import ACCEPTED_AT_ONCE, open_ports, written
 from gearsvc.logs import Logger
-from gearsvc.options import HANDLE_PREFIX_LIMIT
+from gearsvc.options import HANDLE_PREFIX_LIMIT, port_or_endpoint
 from gearsvc.plugins import find_protocol_maker, make_queue_store
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
+
+if TYPE_CHECKING:
+    from gearsvc.client import GearmanClient, GearmanWorker
 
 log = Logger(__name__)
 
@@ -48,6 +56,12 @@ RESERVED_DESCRIPTORS = 48
 GOODBYE = 2.0
 """Seconds that peers have to take what is waiting for them when the server stops."""
 
+MOST_ACCEPTED_AT_ONCE = RESERVED_DESCRIPTORS - 16
+"""
+How many connections a port may be told to accept in one go: they have to fit
+what is reserved, for a port that is accepting can't be stopped.
+"""
+
 FIRST_STORE_WAIT = 0.5
 LAST_STORE_WAIT = 5.0
 """
@@ -56,14 +70,21 @@ time.
 """
 
 
+class ServerStopped(Exception):
+    """
+    The server will not serve, for it was stopped before it did.
+    """
+
+
 class ReactorClock:
     """
     The reactor's time, as the core wants it.
+
+    @ivar time: tells the time of day, in Unix seconds.
     """
 
-    time = staticmethod(time.time)
-
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, time: Callable[[], float] = time.time) -> None:
+        self.time = time
         self._call_later = reactor.callLater
 
     def call_later(self, seconds: float, function: Callable[..., object], *arguments: object) -> Any:
@@ -87,11 +108,17 @@ class JobServerService(MultiService):
     @ivar store: where background jobs are kept, or C{None}.
     @ivar keeper: what stands between the two, or C{None}.
     @ivar ports: the open ports (L{IListeningPort<twisted.internet.interfaces.IListeningPort>}).
+    @ivar factory: makes the server's end of each connection.
     @ivar reactor: what it runs on.
+    @ivar ending: whether it was told to stop: it serves nobody new.
     """
 
-    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+    def __init__(self, settings: Settings, reactor: Any = None, now: Callable[[], float] = time.time) -> None:
         """
+        @param reactor: the reactor; the usual one, if not given.  A server
+            without ports and with a store in memory is content with
+            L{twisted.internet.task.Clock}.
+        @param now: tells the time of day, in Unix seconds.
         @raise gearsvc.config.SettingsError: if the settings don't fit together.
         """
         MultiService.__init__(self)
@@ -104,7 +131,7 @@ class JobServerService(MultiService):
         if prefix is None:
             prefix = "H:" + os.uname().nodename[: HANDLE_PREFIX_LIMIT - 2]
         first = int((time.time() - HANDLE_EPOCH) * HANDLES_A_SECOND) + 1
-        self.job_server = JobServer(settings, ReactorClock(reactor), prefix.encode("utf-8", "surrogateescape"), first)
+        self.job_server = JobServer(settings, ReactorClock(reactor, now), prefix.encode("utf-8", "surrogateescape"), first)
         self.store: IQueueStore | None = make_queue_store(settings)
         self.keeper: GroupCommit | StoreOnShutdown | None = None
         if self.store is not None:
@@ -112,8 +139,15 @@ class JobServerService(MultiService):
             self.keeper = make(self.store, self.job_server.stored, reactor)
             self.job_server.store = self.keeper
         self._protocols = [find_protocol_maker(name).make(self, settings) for name in settings.protocol]
-        self._factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
-        self._factory.hold()
+        self.factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
+        self.factory.hold()
+        self.ending = False
+        self._listens = False
+        # How many connections those ports accept in one go for which somebody has said it.
+        self._patience: dict[Any, int] = {}
+        self._impatient: IDelayedCall | None = None
+        # The clients and workers in this process, which end with the server.
+        self._companions: WeakSet[Any] = WeakSet()
         # How many connections there are descriptors for, if they have run out.
         self._most: int | None = None
         self._drains: list[Deferred[None]] = []
@@ -170,7 +204,7 @@ class JobServerService(MultiService):
                     protocol.setServiceParent(self)
             for protocol in early:
                 protocol.serve()
-            self._factory.release()
+            self.factory.release()
 
     async def _open_store(self, store: IQueueStore) -> None:
         """
@@ -205,16 +239,103 @@ class JobServerService(MultiService):
             # Nobody has asked yet, and perhaps nobody ever will.
             log.critical("the server does not serve: {reason}", reason=outcome.getErrorMessage())
         # No answer is better than one that never comes.
-        Deferred.fromCoroutine(self._close_ports()).addCallback(lambda _: self._factory.end(0))
+        Deferred.fromCoroutine(self._close_ports()).addCallback(lambda _: self.factory.end(0))
 
     def _listen(self) -> None:
-        if self.ports:
-            return
-        self.ports = open_ports(self.reactor, self.settings.port, self._factory, self.settings)
-        for opened in self.ports:
-            log.notice("listening on {address}", address=written(opened.getHost()))
-        if hasattr(select, "epoll"):
-            self._factory.room = ReadingRoom(self.reactor, self.job_server.flush)
+        if not self._listens:
+            self._open(self.settings.port)
+            self._listens = True
+
+    def _open(self, ports: Sequence[str], addresses: tuple[str, ...] | None = None) -> list[Any]:
+        opened = open_ports(self.reactor, ports, self.factory, self.settings, addresses)
+        self.ports = [*self.ports, *opened]
+        for port in opened:
+            log.notice("listening on {address}", address=written(port.getHost()))
+        if opened and self.factory.room is None and hasattr(select, "epoll"):
+            self.factory.room = ReadingRoom(self.reactor, self.job_server.flush)
+        return opened
+
+    def listen(
+        self, port: int | str, *, addresses: Sequence[str] | None = None, accept_per_loop: int | None = None
+    ) -> list[Any]:
+        """
+        Open one more port, also while the server runs.
+
+        @param port: a number, or Twisted's description of an endpoint, as
+            C{--port} has it.
+        @param addresses: names or addresses at which the number is opened;
+            those of C{--listen}, if not given.
+        @param accept_per_loop: how many connections it accepts in one go
+            (from 1 to L{MOST_ACCEPTED_AT_ONCE}); if not given, as many as
+            others.
+        @return: what listens (L{IListeningPort
+            <twisted.internet.interfaces.IListeningPort>}), one for each
+            address.  They are in L{ports}, and closed when the server stops;
+            to close one earlier, call its C{stopListening}.
+        @raise ValueError: if one of these can't be.
+        @raise CannotListenError: if it can't be opened, for it is taken or not
+            allowed, or because the server has stopped.
+        """
+        if accept_per_loop is not None and not 1 <= accept_per_loop <= MOST_ACCEPTED_AT_ONCE:
+            raise ValueError(f"accept_per_loop must be from 1 to {MOST_ACCEPTED_AT_ONCE}, not {accept_per_loop}")
+        try:
+            description = port_or_endpoint(str(port))
+        except ValueError as error:
+            raise ValueError(f"the port {error}") from None
+        if self.ending:
+            raise CannotListenError(None, port, "the server has stopped")
+        opened = self._open([description], None if addresses is None else tuple(addresses))
+        if accept_per_loop is not None:
+            for each in opened:
+                self._patience[each] = each.numberAccepts = accept_per_loop
+        return opened
+
+    def adopt(self, connection: socket.socket) -> GearmanProtocol:
+        """
+        Serve a peer on a socket that is connected to it already: TCP's, or one
+        end of L{socket.socketpair}.
+
+        @param connection: the socket.  The server has a duplicate of it: close
+            this one, if the end of the connection is to be seen by the peer.
+        @return: the server's end.
+        @raise ConnectionDone: if the server has stopped.
+        """
+        if self.ending:
+            raise ConnectionDone("the server has stopped")
+        transport = self.reactor.adoptStreamConnection(connection.fileno(), connection.family, self.factory)
+        protocol: GearmanProtocol = transport.protocol
+        return protocol
+
+    # Peers in this process
+
+    def client(self, **options: Any) -> GearmanClient:
+        """
+        A client in this process, which needs no port; see
+        L{gearsvc.inprocess}.  It may be used before the server is ready, and
+        is heard then.  It is closed when the server stops, if not before.
+
+        @param options: see L{GearmanClient<gearsvc.client.client.GearmanClient>}.
+        """
+        from gearsvc.client import GearmanClient
+
+        return self._accompany(GearmanClient, options)
+
+    def worker(self, **options: Any) -> GearmanWorker:
+        """
+        A worker in this process: L{client} says how.
+
+        @param options: see L{GearmanWorker<gearsvc.client.worker.GearmanWorker>}.
+        """
+        from gearsvc.client import GearmanWorker
+
+        return self._accompany(GearmanWorker, options)
+
+    def _accompany(self, make: Any, options: dict[str, Any]) -> Any:
+        companion = make([InProcessEndpoint(self)], reactor=self.reactor, **options)
+        self._companions.add(companion)
+        return companion
+
+    # Ready, or not
 
     @property
     def ready(self) -> bool:
@@ -234,7 +355,8 @@ class JobServerService(MultiService):
         """
         @return: fires once the queue is complete and peers are served; fails
             with L{StoreError <gearsvc.interfaces.StoreError>} if the store
-            can't be used.
+            can't be used, and with L{ServerStopped} if the server was stopped
+            before it was started.
         """
         if self._outcome is None:
             ready: Deferred[None] = Deferred()
@@ -252,11 +374,13 @@ class JobServerService(MultiService):
 
         @param joined: a new connection, or C{None} when one has gone.
         """
-        count = len(self._factory.connections)
+        count = len(self.factory.connections)
+        if self._patience and self._impatient is None and joined is not None:
+            self._impatient = self.reactor.callLater(0, self._calm_down)
         if joined is None:
             if self._most is not None and count < self._most:
                 for port in self.ports:
-                    port.numberAccepts = self._most - count
+                    port.numberAccepts = min(self._most - count, self._patience.get(port, self._most))
                     port.resumeProducing()
                 if count < self._most * 0.9:
                     self._most = None
@@ -274,12 +398,22 @@ class JobServerService(MultiService):
         for port in self.ports:
             # Twisted raises it by 20 in a burst, and what a port accepts in one
             # go can't be stopped: it has to fit what is reserved.
-            port.numberAccepts = min(port.numberAccepts, ACCEPTED_AT_ONCE)
+            port.numberAccepts = min(port.numberAccepts, self._patience.get(port, ACCEPTED_AT_ONCE))
             if self._most is not None and count >= self._most:
                 port.pauseProducing()
 
+    def _calm_down(self) -> None:
+        """
+        Twisted has raised the number of connections that a port accepts in one
+        go, as it does in a burst, after we last heard of one.
+        """
+        self._impatient = None
+        for port, number in self._patience.items():
+            port.numberAccepts = min(port.numberAccepts, number)
+
     async def _close_ports(self) -> None:
         ports, self.ports = self.ports, []
+        self._patience.clear()
         for port in ports:
             await maybeDeferred(port.stopListening)
 
@@ -316,7 +450,8 @@ class JobServerService(MultiService):
 
     async def _stop(self) -> None:
         starting = self.running and self._outcome is None
-        self._factory.hold()
+        self.ending = True
+        self.factory.hold()
         await self._close_ports()
         await maybeDeferred(MultiService.stopService, self)
         if starting:
@@ -324,6 +459,11 @@ class JobServerService(MultiService):
             if self._pause is not None and not self._pause.called:
                 self._pause.callback(None)
             await self.when_ready().addErrback(lambda _: None)
+        elif self._outcome is None:
+            self._outcome = Failure(ServerStopped("it was stopped before it was started"))
+            for each in self._waiting_for_ready:
+                each.errback(self._outcome)
+            self._waiting_for_ready.clear()
         self.job_server.stop_timers()
         for drain in self._drains:
             if not drain.called:
@@ -333,8 +473,16 @@ class JobServerService(MultiService):
         # The jobs that workers have stay in the store: that they lose us is
         # not that we have lost them.
         self.job_server.sessions.clear()
-        await self._factory.end(GOODBYE)
-        if self._factory.room is not None:
-            self._factory.room.close()
+        await self.factory.end(GOODBYE)
+        for companion in list(self._companions):
+            try:
+                await maybeDeferred(companion.close)
+            except Exception:
+                log.failure("Unexpected error while closing what runs in the server's process")
+        if self.factory.room is not None:
+            self.factory.room.close()
+        if self._impatient is not None:
+            self._impatient.cancel()
+            self._impatient = None
         if self.store is not None and self._store_is_open:
             await self.store.close()

@@ -288,7 +288,7 @@ class ServiceCase(TestCase):
         """
         The server's ends of all connections.
         """
-        return self.service._factory.connections
+        return self.service.factory.connections
 
     async def worker(self, *functions: str) -> Peer:
         """
