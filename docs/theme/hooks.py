@@ -5,6 +5,7 @@ Pages are written to be read in the repository, too, and by the tests that run
 what they show.  So here
 
   - a link to a file outside of C{docs/} leads to a page with that file, below C{source/};
+  - a link to a module whose text is the module's name leads to what pydoctor made of it, in C{api/};
   - a block of commands that belongs to a terminal of its own, C{```console worker}, gets that terminal's name;
   - what the search looks through becomes a script, for a page that was opened from the disk may load nothing else.
 """
@@ -20,6 +21,8 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 LINK = re.compile(r"\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+
+MODULE = re.compile(r"\[`(gearsvc(?:\.\w+)*)`\]\(\.\./gearsvc/[\w/]+\.py\)")
 
 TERMINAL = re.compile(r"^```console +(\w+)$", re.MULTILINE)
 
@@ -66,7 +69,7 @@ def on_files(files: Files, config: Any) -> Files:
     root = Path(config.config_file_path).parent
     wanted: set[str] = set()
     for page in files.documentation_pages():
-        for match in LINK.finditer(page.content_string):
+        for match in LINK.finditer(MODULE.sub("", page.content_string)):
             path = os.path.relpath(root / config.docs_dir / match["target"], root)
             # What is not there keeps its link, and mkdocs says so.
             if path != "README.md" and (root / path).exists():
@@ -93,6 +96,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match[0]
         return f"]({source_page(path)})"
 
+    markdown = MODULE.sub(r'<a href="api/\1.html"><code>\1</code></a>', markdown)
     return TERMINAL.sub(r'<p class="terminal">\1</p>' + "\n\n```console", LINK.sub(lead, markdown))
 
 
