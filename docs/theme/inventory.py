@@ -1,16 +1,17 @@
 """
-Where Twisted describes the names that the modules of gearsvc use::
+Where Twisted and Python describe the names of theirs that the modules of gearsvc use::
 
-    python docs/theme/inventory.py twisted.inv
+    python docs/theme/inventory.py DIRECTORY
 
-writes that down as pydoctor wants to have it (Sphinx' inventory, version 2), so that a link to a Deferred leads to
-Twisted's own pages.  Nothing is fetched for it: what is looked at are the imports, and the names that docstrings give in
-full.
+writes C{twisted.inv} and C{python.inv}, as pydoctor wants to have them (Sphinx' inventories, version 2), so that a link to
+a Deferred leads to Twisted's own pages.  Nothing is fetched for it: what is looked at are the imports, and the names that
+docstrings give in full.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import re
 import sys
@@ -22,22 +23,27 @@ from zope.interface import Interface
 
 PACKAGE = Path(__file__).resolve().parents[2] / "gearsvc"
 
-FULL_NAME = re.compile(r"\btwisted(?:\.\w+)+")
+CLASSES = (type, type(Interface))
 
 
 def names(module: Path) -> set[str]:
     """
-    The names of Twisted's that a module imports or spells out.
+    The names that a module imports from elsewhere or spells out.
     """
     text = module.read_text()
-    found = set(FULL_NAME.findall(text))
+    # Those that a docstring spells out.
+    found = set(re.findall(r"\btwisted(?:\.\w+)+", text))
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "twisted":
-            for alias in node.names:
-                found.add(f"{node.module}.{alias.name}")
-                # Of a module, that which is taken from it.
-                taken = re.findall(rf"\b{alias.name}\.(\w+)", text)
-                found.update(f"{node.module}.{alias.name}.{name}" for name in taken)
+        if isinstance(node, ast.Import):
+            imported = {alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        else:
+            continue
+        for name, full_name in imported.items():
+            # Of a module or a class, that which is taken from it.
+            taken = re.findall(rf"\b{re.escape(name)}\.(\w+)", text)
+            found.update([full_name, *(f"{full_name}.{each}" for each in taken)])
     return found
 
 
@@ -47,34 +53,68 @@ def lookup(name: str) -> object | None:
     """
     home, _, last = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(home), last, None) or importlib.import_module(name)
+        return importlib.import_module(name)
     except ImportError:
-        return None
+        pass
+    described = lookup(home) if home else None
+    if isinstance(described, type(Interface)):
+        return described.get(last)
+    return getattr(described, last, None)
 
 
-def page(name: str, described: object) -> str:
+def twisted_page(name: str) -> str:
     """
-    On which of Twisted's pages it is.
+    On which of Twisted's pages something is.
     """
+    described = lookup(name)
     # A class is described where it is from, unless that is private.
-    if isinstance(described, (type, type(Interface))) and "._" not in described.__module__:
+    if isinstance(described, CLASSES) and "._" not in described.__module__:
         return f"{described.__module__}.{described.__name__}.html"
     if isinstance(described, (type, ModuleType)):
         return f"{name}.html"
     home, _, last = name.rpartition(".")
-    return f"{home}.html#{last}"
+    return f"{twisted_page(home)}#{last}"
 
 
-def inventory() -> bytes:
+def python_page(name: str) -> str:
     """
-    All of them.
+    On which of Python's pages something is.
     """
-    known = sorted(set[str]().union(*(names(module) for module in PACKAGE.rglob("*.py"))))
-    found = [(name, described) for name in known if (described := lookup(name)) is not None]
-    lines = "".join(f"{name} py:obj -1 {page(name, described)} -\n" for name, described in found)
-    head = "# Sphinx inventory version 2\n# Project: Twisted\n# Version: stable\n# The remainder of this file is compressed using zlib.\n"
-    return head.encode() + zlib.compress(lines.encode())
+    if "." not in name and hasattr(builtins, name):
+        return f"library/exceptions.html#{name}"
+    module = name
+    while not isinstance(lookup(module), ModuleType):
+        module = module.rpartition(".")[0]
+    return f"library/{module}.html#{name if name != module else f'module-{name}'}"
+
+
+def inventory(project: str, pages: dict[str, str]) -> bytes:
+    """
+    What pydoctor reads.
+
+    @param pages: names, and their pages.
+    """
+    lines = "".join(f"{name} py:obj -1 {page} -\n" for name, page in sorted(pages.items()))
+    head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: stable\n"
+    return f"{head}# The remainder of this file is compressed using zlib.\n".encode() + zlib.compress(lines.encode())
+
+
+def main(directory: Path) -> None:
+    """
+    Write both.
+    """
+    known = set[str]().union(*(names(module) for module in PACKAGE.rglob("*.py")))
+    known.update(name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException))
+    twisted, python = {}, {}
+    for name in known:
+        package = name.partition(".")[0]
+        if package == "twisted" and lookup(name) is not None:
+            twisted[name] = twisted_page(name)
+        elif hasattr(builtins, name) or (package in sys.stdlib_module_names and lookup(name) is not None):
+            python[name] = python_page(name)
+    (directory / "twisted.inv").write_bytes(inventory("Twisted", twisted))
+    (directory / "python.inv").write_bytes(inventory("Python", python))
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(inventory())
+    main(Path(sys.argv[1]))
