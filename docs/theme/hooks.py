@@ -47,6 +47,24 @@ def source_page(path: str) -> str:
     return f"source/{path.strip('/')}.md"
 
 
+def is_text(path: Path) -> bool:
+    """
+    Whether a file can be shown.
+    """
+    try:
+        path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def files_in(directory: Path) -> list[str]:
+    """
+    The names of the files in a directory that can be shown.
+    """
+    return sorted(each.name for each in directory.iterdir() if not each.name.startswith(".") and is_text(each))
+
+
 def show(root: Path, path: str) -> str:
     """
     A file or a directory as a page of Markdown.
@@ -56,8 +74,7 @@ def show(root: Path, path: str) -> str:
     """
     shown = root / path
     if shown.is_dir():
-        names = sorted(each.name for each in shown.iterdir() if each.is_file() and not each.name.startswith("."))
-        return f"# {path}\n\n" + "".join(f"- [{name}]({shown.name}/{name}.md)\n" for name in names)
+        return f"# {path}\n\n" + "".join(f"- [{name}]({shown.name}/{name}.md)\n" for name in files_in(shown))
     language = LANGUAGES.get(shown.suffix, "text")
     return f"# {path}\n\n{FENCE}{language}\n{shown.read_text().rstrip()}\n{FENCE}\n"
 
@@ -71,11 +88,11 @@ def on_files(files: Files, config: Any) -> Files:
     for page in files.documentation_pages():
         for match in LINK.finditer(MODULE.sub("", page.content_string)):
             path = os.path.relpath(root / config.docs_dir / match["target"], root)
-            # What is not there keeps its link, and mkdocs says so.
-            if path != "README.md" and (root / path).exists():
+            # What is not there, or no text, keeps its link, and mkdocs says so.
+            if (root / path).is_dir():
+                wanted.update([path, *(f"{path}/{name}" for name in files_in(root / path))])
+            elif path != "README.md" and is_text(root / path):
                 wanted.add(path)
-                if (root / path).is_dir():
-                    wanted.update(f"{path}/{each.name}" for each in (root / path).iterdir() if each.is_file())
     for path in sorted(wanted):
         files.append(File.generated(config, source_page(path), content=show(root, path)))
     return files
