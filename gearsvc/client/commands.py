@@ -90,6 +90,7 @@ class JobCommand:
         strip: bool = False,
         environment: Mapping[str, str] | None = None,
         tell: Callable[[AssignedJob, str], object] = log_line,
+        tell_failure: Callable[[AssignedJob, str], object] | None = None,
         reactor: Any = None,
     ) -> None:
         """
@@ -100,9 +101,10 @@ class JobCommand:
             result is empty then.
         @param strip: whether such a line is sent without the line feed at its end.
         @param environment: variables beyond those that we have ourselves.
-        @param tell: takes, for a job, a line of standard error, or one that
-            says how the command failed; what controls a terminal is escaped
-            already.  By default they are logged.
+        @param tell: takes, for a job, a line of standard error; what controls
+            a terminal is escaped already.  By default it is logged.
+        @param tell_failure: takes, for a job, how the command failed; by
+            default, C{tell} does.
         @param reactor: the reactor, if it is not the global one.
         """
         if reactor is None:
@@ -114,6 +116,7 @@ class JobCommand:
         self.strip = strip
         self._environment = dict(environment or {})
         self._tell = tell
+        self._tell_failure = tell_failure or tell
         self._reactor: Any = reactor
         self._running: set[RunningProcess] = set()
 
@@ -188,7 +191,7 @@ class JobCommand:
         raise self._failed(job, f"the command {how_it_ended(status)}")
 
     def _failed(self, job: AssignedJob, reason: str) -> JobFailed:
-        self._tell(job, reason)
+        self._tell_failure(job, reason)
         return JobFailed(reason)
 
 

@@ -24,6 +24,11 @@ class Command(NamedTuple):
 
 
 GROUPS: dict[str, tuple[Command, ...]] = {
+    "Jobs": (
+        Command("submit", "Submit jobs, and write their results.", "gearsvc.commandline.submit"),
+        Command("work", "Do jobs with a command.", "gearsvc.commandline.work"),
+        Command("gearman", "Take gearman(1)'s command line.", "gearsvc.commandline.gearman"),
+    ),
     "Servers": (
         Command("serve", "Run the job server, with gearmand's command line.", "gearsvc.commandline.serve"),
         Command("queue", "Look at stored jobs, and move them from store to store.", "gearsvc.queuecommand.words"),

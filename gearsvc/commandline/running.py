@@ -89,3 +89,10 @@ def run_reactor(name: str, work: Callable[[Any], Coroutine[Deferred[Any], Any, i
     if isinstance(ended, BaseException):
         raise ended
     return ended
+
+
+def server_name(host: str, port: int) -> str:
+    """
+    A server as L{gearsvc.client} takes it.
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
