@@ -52,6 +52,7 @@ from gearsvc.options import (
     whole_number,
     yes_or_no,
 )
+from gearsvc.workerprocesses.wanted import WantedWorkers, wanted_workers
 
 DEFAULT_PORT = "4730"
 
@@ -162,6 +163,15 @@ class Settings:
         False,
         "Send WORK_EXCEPTION to every client, not only to those that asked for it.",
         group=JOBS,
+    )
+
+    worker: tuple[WantedWorkers, ...] = option(
+        (),
+        "Start workers, and keep them running: 'COUNT FUNCTION[,FUNCTION] -- COMMAND' runs the command for each job, with the "
+        "job on stdin and the result on stdout, as 'gearsvc work' does. For a program that is a Gearman worker itself, write "
+        "'COUNT FUNCTION[,FUNCTION] connect -- COMMAND' (it connects to GEARMAN_SERVERS, an environment variable) or "
+        "'... socket -- COMMAND' (its stdin is a connection). May be given more than once; see docs/started-workers.md.",
+        metavar="WORKERS", parse=wanted_workers, repeatable=True, group=JOBS,
     )
 
     queue_type: str = option(

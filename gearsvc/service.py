@@ -34,6 +34,7 @@ from gearsvc.plugins import find_protocol_maker, make_queue_store
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.stores.batching import GroupCommit, StoreOnShutdown
+from gearsvc.workerprocesses.started import StartedWorkers
 
 if TYPE_CHECKING:
     from gearsvc.client import GearmanClient, GearmanWorker
@@ -109,6 +110,7 @@ class JobServerService(MultiService):
     @ivar keeper: what stands between the two, or C{None}.
     @ivar ports: the open ports (L{IListeningPort<twisted.internet.interfaces.IListeningPort>}).
     @ivar factory: makes the server's end of each connection.
+    @ivar started: the workers that it has started (C{--worker}).
     @ivar reactor: what it runs on.
     @ivar ending: whether it was told to stop: it serves nobody new.
     """
@@ -141,6 +143,7 @@ class JobServerService(MultiService):
         self._protocols = [find_protocol_maker(name).make(self, settings) for name in settings.protocol]
         self.factory = GearmanFactory(self.job_server, settings, reactor, self._accept_while_possible)
         self.factory.hold()
+        self.started = StartedWorkers(self, settings.worker)
         self.ending = False
         self._listens = False
         # How many connections those ports accept in one go for which somebody has said it.
@@ -205,6 +208,7 @@ class JobServerService(MultiService):
             for protocol in early:
                 protocol.serve()
             self.factory.release()
+            self.started.start()
 
     async def _open_store(self, store: IQueueStore) -> None:
         """
@@ -436,6 +440,7 @@ class JobServerService(MultiService):
             log.warn(
                 "{count} jobs still run after {seconds:g} s: not waiting for them", count=self.job_server.running, seconds=seconds
             )
+            self.started.patience = 0.0
 
     # Stopping
 
@@ -450,6 +455,9 @@ class JobServerService(MultiService):
 
     async def _stop(self) -> None:
         starting = self.running and self._outcome is None
+        if self.ready:
+            await self._close_ports()
+            await self.started.stop()
         self.ending = True
         self.factory.hold()
         await self._close_ports()

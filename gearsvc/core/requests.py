@@ -189,7 +189,8 @@ def _reset_abilities(server: JobServer, session: Session, body: bytes) -> None:
 
 
 def _set_client_id(server: JobServer, session: Session, body: bytes) -> None:
-    session.client_id = body[:MAX_CLIENT_ID]
+    if not session.named:
+        session.client_id = body[:MAX_CLIENT_ID]
 
 
 def _pre_sleep(server: JobServer, session: Session, body: bytes) -> None:

@@ -60,6 +60,7 @@ class Session:
     @ivar awaited: the jobs whose results it waits for.
     @ivar exceptions: whether it asked for WORK_EXCEPTION packets.
     @ivar client_id: what it calls itself.
+    @ivar named: whether that is a name that the server has given it, and keeps.
     @ivar number: tells it from all other connections of this server.
     @ivar connected: since when it is there, in Unix seconds.
     @ivar done: how many jobs it has completed.
@@ -75,6 +76,7 @@ class Session:
         "awaited",
         "exceptions",
         "client_id",
+        "named",
         "number",
         "connected",
         "done",
@@ -103,6 +105,7 @@ class Session:
         self.awaited: dict[Job, None] = {}
         self.exceptions = exceptions
         self.client_id = b"-"
+        self.named = False
         self.number = number
         self.connected = connected
         self.done = 0
