@@ -266,10 +266,10 @@ class GearmanClient:
         reducer: Name | None = None,
         retries: int = 0,
         timeout: float | None = None,
-        on_data: Callable[[SubmittedJob, bytes], object] | None = None,
-        on_warning: Callable[[SubmittedJob, bytes], object] | None = None,
-        on_progress: Callable[[SubmittedJob, int, int], object] | None = None,
-        on_resubmit: Callable[[SubmittedJob, GearmanError], object] | None = None,
+        on_data: Callable[[bytes], object] | None = None,
+        on_warning: Callable[[bytes], object] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+        on_resubmit: Callable[[GearmanError], object] | None = None,
     ) -> SubmittedJob:
         """
         Submit a job.
@@ -291,10 +291,10 @@ class GearmanClient:
             id.  If it has none, it is given one.
         @param timeout: after how many seconds it is given up, with
             L{SubmitTimeout<gearsvc.client.errors.SubmitTimeout>}.
-        @param on_data: called with the job and a piece of its result.
-        @param on_warning: called with the job and a warning.
-        @param on_progress: called with the job and how far it is: two numbers.
-        @param on_resubmit: called with the job and why, when it is submitted again.
+        @param on_data: called with a piece of the result.
+        @param on_warning: called with a warning.
+        @param on_progress: called with how far the worker is: two numbers.
+        @param on_resubmit: called with the reason when it is submitted again.
         @raise ValueError: if one of these can't be.
         """
         name, key = _name(function, "function"), _name(unique, "unique id", LONGEST_UNIQUE)

@@ -269,13 +269,13 @@ class SubmittedJob:
         if kind == Type.WORK_STATUS:
             numerator, _, denominator = body.partition(b"\0")
             event = Progress(_number(numerator), _number(denominator))
-            _tell(self._on_progress, self, *event)
+            _tell(self._on_progress, *event)
         elif kind == Type.WORK_DATA:
             event = Data(body)
-            _tell(self._on_data, self, body)
+            _tell(self._on_data, body)
         else:
             event = Warning(body)
-            _tell(self._on_warning, self, body)
+            _tell(self._on_warning, body)
         if self._events is not None:
             self._events.append(event)
             self._notify()
@@ -291,7 +291,7 @@ class SubmittedJob:
             self._retries -= 1
             self.patient = True
             self.handle = b""
-            _tell(self._on_resubmit, self, error)
+            _tell(self._on_resubmit, error)
             return True
         self._end(Failure(error))
         return False
@@ -335,12 +335,13 @@ class SubmittedJob:
             timer.cancel()
 
 
-def _tell(callback: Callable[..., object] | None, job: SubmittedJob, *arguments: object) -> None:
+def _tell(callback: Callable[..., object] | None, *arguments: object) -> None:
     if callback is not None:
         try:
-            callback(job, *arguments)
+            callback(*arguments)
         except Exception:
-            log.failure("What was to be told of {job!r} failed.", job=job)
+            # A mistake of a listener's is none of the connection's.
+            log.failure("Unexpected error while telling what a job's worker says")
 
 
 def _number(digits: bytes) -> int:
