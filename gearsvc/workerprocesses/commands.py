@@ -39,7 +39,6 @@ class CommandWorker:
 
     pid = None
     starts = 1
-    expects_connection = False
 
     def __init__(self, service: JobServerService, wanted: WantedWorkers, number: int) -> None:
         self.wanted = wanted

@@ -73,7 +73,7 @@ class WorkerProcess:
         self._gone: Deferred[None] = Deferred()
         self._delay = 0.0
         self._later: dict[str, IDelayedCall] = {}
-        self._connection: GearmanProtocol | None = None
+        self._connections: list[GearmanProtocol] = []
         self._stopping = False
 
     @property
@@ -88,15 +88,8 @@ class WorkerProcess:
         """
         Its connections, as far as they are known.
         """
-        connection = self._connection
-        return [connection.session] if connection is not None and connection.session in self._service.job_server.sessions else []
-
-    @property
-    def expects_connection(self) -> bool:
-        """
-        Whether it has a process that is to connect, and has not done so.
-        """
-        return self.pid is not None and self.wanted.kind != SOCKET and not self.sessions
+        there = self._service.job_server.sessions
+        return [connection.session for connection in self._connections if connection.session in there]
 
     def start(self) -> None:
         """
@@ -108,11 +101,11 @@ class WorkerProcess:
         if self.wanted.kind == SOCKET:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            self._connection = self._service.adopt(ours)
+            self._connections = [self._service.adopt(ours)]
             ours.close()
         else:
             environment.pop("GEARMAN_WORKER_USE_STDIO", None)
-            self._connection = None
+            self._connections = []
             theirs = open(os.devnull, "rb")  # type: ignore[assignment]
         with theirs:
             process = self._reactor.spawnProcess(
@@ -123,8 +116,8 @@ class WorkerProcess:
                 childFDs={0: theirs.fileno(), 1: "r", 2: "r"},
             )
         self.pid = process.pid
-        if self._connection is not None:
-            self._name(self._connection)
+        for connection in self._connections:
+            self._name(connection)
         log.info("{title} is started", title=self.title)
 
     def owns(self, connection: GearmanProtocol) -> bool:
@@ -134,7 +127,8 @@ class WorkerProcess:
         handle = connection.transport.getHandle()
         if self.pid is None or owner(handle, [self.pid]) is None:
             return False
-        self._connection = connection
+        self._connections = [each for each in self._connections if each in self._service.factory.connections]
+        self._connections.append(connection)
         self._name(connection)
         return True
 
@@ -168,9 +162,9 @@ class WorkerProcess:
         self.pid = None
         self._stopping = False
         self._cancel("kill")
-        if self._connection is not None:
+        if self._connections:
             # What it sent last is yet to be read; but somebody else may have the socket, too.
-            self._reactor.callLater(LAST_CHANCE, _abort, self._service, self._connection)
+            self._reactor.callLater(LAST_CHANCE, _abort, self._service, self._connections)
         if self.retiring:
             self._leave()
             return
@@ -264,9 +258,10 @@ class WorkerProcess:
             call.cancel()
 
 
-def _abort(service: JobServerService, connection: GearmanProtocol) -> None:
-    if connection in service.factory.connections:
-        connection.abort()
+def _abort(service: JobServerService, connections: list[GearmanProtocol]) -> None:
+    for connection in connections:
+        if connection in service.factory.connections:
+            connection.abort()
 
 
 class _Output(ProcessProtocol):

@@ -188,7 +188,8 @@ class StartedWorkers:
         """
         Perhaps it is one of ours.  See L{IJobObserver<gearsvc.interfaces.IJobObserver>}.
         """
-        if not worker.named and any(self._expecting()):
+        # (With its first function, and not again with each.)
+        if not worker.named and len(worker.abilities) <= 1 and any(self._that_connect()):
             self._service.reactor.callLater(0, self._find_owner, worker)
 
     def worker_left(self, worker: Session, function: bytes) -> None:
@@ -198,16 +199,15 @@ class StartedWorkers:
         if worker.named:
             self._service.reactor.callLater(0, self._look)
 
-    def _expecting(self) -> Iterable[CommandWorker | WorkerProcess]:
-        crews = (crew for crew in self.crews.values() if crew.wanted.kind == CONNECT)
-        return (worker for crew in crews for worker in crew.workers.values() if worker.expects_connection)
+    def _that_connect(self) -> Iterable[CommandWorker | WorkerProcess]:
+        return (worker for crew in self.crews.values() if crew.wanted.kind == CONNECT for worker in crew.workers.values())
 
     def _find_owner(self, session: Session) -> None:
         connection = session.peer
         if session.named or not isinstance(connection, GearmanProtocol) or connection.descriptor < 0:
             return
         if connection in self._service.factory.connections:
-            next((worker for worker in self._expecting() if worker.owns(connection)), None)
+            next((worker for worker in self._that_connect() if worker.owns(connection)), None)
 
     def _look(self) -> None:
         for crew in self.crews.values():
