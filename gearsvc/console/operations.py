@@ -17,6 +17,7 @@ from gearsvc.console.routes import Body, Parameter, Route
 from gearsvc.console.schemas import Schema
 from gearsvc.console.search import MAX_LIMIT, JobQuery
 from gearsvc.console.series import MOMENTS
+from gearsvc.console.startedworkers import StartedWorkers, all_started, set_count
 from gearsvc.console.submitting import Submitted
 from gearsvc.console.values import (
     PRIORITIES,
@@ -32,6 +33,7 @@ from gearsvc.console.values import (
     name_of_segment,
 )
 from gearsvc.core.jobserver import MAX_UNIQUE
+from gearsvc.workerprocesses.wanted import MOST as MOST_STARTED
 
 if TYPE_CHECKING:
     from gearsvc.console.site import Console
@@ -138,7 +140,15 @@ def _connection(console: Console, arguments: dict[str, Any], body: Any) -> Conne
     return found
 
 
+def _started_workers(console: Console, arguments: dict[str, Any], body: Any) -> list[StartedWorkers]:
+    return all_started(console.service)
+
+
 # What is done
+
+
+def _count_workers(console: Console, arguments: dict[str, Any], body: Any) -> StartedWorkers:
+    return set_count(console.service, arguments["functions"], int(body["count"]))
 
 
 def _submit(console: Console, arguments: dict[str, Any], body: Any) -> Deferred[Submitted]:
@@ -507,6 +517,29 @@ ROUTES: tuple[Route, ...] = (
         "Connections that can do a function or have a job",
         "Connections",
         query=(_limit_of(MAX_LIMIT, 100), _AFTER_NUMBER, _FUNCTION_FILTER),
+    ),
+    Route(
+        "GET",
+        "/started-workers",
+        "started_workers",
+        _started_workers,
+        list[StartedWorkers],
+        "Workers that the server has started",
+        "Connections",
+        "Those of the option --worker, and those that an application has started.",
+    ),
+    Route(
+        "PUT",
+        "/started-workers/{functions}/count",
+        "count_workers",
+        _count_workers,
+        StartedWorkers,
+        "Have more or fewer of the workers that the server has started",
+        "Connections",
+        "Those that are too many finish their jobs before they go. After a restart there are as many as the option says.",
+        in_path=(_name("functions", "Their functions, with commas between.", minLength=1),),
+        body=Body(_object({"count": {"type": "integer", "minimum": 0, "maximum": MOST_STARTED}}, "count")),
+        problems=(404,),
     ),
     Route(
         "GET",

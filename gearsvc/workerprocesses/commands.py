@@ -33,7 +33,7 @@ class CommandWorker:
     @ivar number: which of those it is.
     @ivar pid: C{None}; the process is another one each time.
     @ivar starts: always 1.
-    @ivar since: when it was started, in the reactor's seconds.
+    @ivar since: when it was started, in Unix seconds.
     @ivar retiring: whether it is to go.
     """
 
@@ -80,7 +80,7 @@ class CommandWorker:
         """
         Begin to work.
         """
-        self.since = self._service.reactor.seconds()
+        self.since = self._service.job_server.now()
         self._worker.start()
 
     def owns(self, connection: GearmanProtocol) -> bool:

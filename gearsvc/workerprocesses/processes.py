@@ -57,7 +57,7 @@ class WorkerProcess:
     @ivar number: which of those it is.
     @ivar pid: the id of its process; C{None} while there is none.
     @ivar starts: how many processes it has been so far.
-    @ivar since: when the process was started, in the reactor's seconds.
+    @ivar since: when the process was started, in Unix seconds.
     @ivar retiring: whether it is to go.
     """
 
@@ -71,6 +71,7 @@ class WorkerProcess:
         self._service = service
         self._reactor = service.reactor
         self._gone: Deferred[None] = Deferred()
+        self._began = 0.0
         self._delay = 0.0
         self._later: dict[str, IDelayedCall] = {}
         self._connections: list[GearmanProtocol] = []
@@ -96,7 +97,8 @@ class WorkerProcess:
         Start a process.
         """
         self.starts += 1
-        self.since = self._reactor.seconds()
+        self.since = self._service.job_server.now()
+        self._began = self._reactor.seconds()
         environment = {**os.environ, **self._service.started.environment(self.wanted.kind)}
         if self.wanted.kind == SOCKET:
             ours, theirs = socket.socketpair()
@@ -156,7 +158,7 @@ class WorkerProcess:
         """
         The process has ended.
         """
-        title, ran = self.title, self._reactor.seconds() - self.since
+        title, ran = self.title, self._reactor.seconds() - self._began
         # What it has started is part of it.
         self._signal(signal.SIGKILL)
         self.pid = None
