@@ -213,7 +213,7 @@ class Settings:
     )
     drain_seconds: float = option(
         30.0,
-        "How long a graceful end (SIGUSR1) waits for running jobs, and any end for those of workers that the server has started (--worker).",
+        "How long a graceful end (SIGUSR1) waits for running jobs.",
         metavar="SECONDS", parse=not_negative_seconds, group=LOGGING, shown="30",
     )
     daemon: bool = option(
