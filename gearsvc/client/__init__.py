@@ -6,6 +6,7 @@ Clients and workers: the other side of the wire.
     result = await GearmanClient("gearman.example").submit("resize", image)
 """
 
+from gearsvc.client.assigned import AssignedJob
 from gearsvc.client.client import GearmanClient, JobStatus
 from gearsvc.client.errors import (
     ClientClosed,
@@ -19,13 +20,16 @@ from gearsvc.client.errors import (
 )
 from gearsvc.client.submitted import Data, Progress, SubmittedJob, Warning
 from gearsvc.client.tasks import TaskSet
+from gearsvc.client.worker import GearmanWorker
 from gearsvc.core.jobs import Priority
 
 __all__ = [
+    "AssignedJob",
     "ClientClosed",
     "Data",
     "GearmanClient",
     "GearmanError",
+    "GearmanWorker",
     "JobException",
     "JobFailed",
     "JobStatus",
