@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from gearsvc.client.assigned import AssignedJob
 from gearsvc.client.commands import JobCommand
@@ -23,6 +24,9 @@ log = Logger(__name__)
 
 LAST_CHANCE = 2.0
 """Seconds between SIGTERM and SIGKILL for a command that must end now."""
+
+IDLE_CHECK = 0.05
+"""How often a command that is to end is looked at, in seconds."""
 
 
 class CommandWorker:
@@ -55,7 +59,7 @@ class CommandWorker:
         )
         self._worker = service.worker(client_id=self._name)
         for function in wanted.functions:
-            self._worker.register(function.encode(errors="surrogateescape"), self._command)
+            self._worker.register(function.encode(errors="surrogateescape"), self._do)
         self._gone: Deferred[None] = Deferred()
 
     @property
@@ -112,17 +116,28 @@ class CommandWorker:
     async def _leave(self) -> None:
         try:
             await self._worker.drain()
-            await self._worker.close()
+            # One that nobody waits for any more may take a while to end.
+            while self._command.running:
+                await deferLater(self._service.reactor, IDLE_CHECK)
         finally:
             self._gone.callback(None)
+
+    async def _do(self, job: AssignedJob) -> bytes:
+        done: Deferred[bytes] = Deferred()
+        Deferred.fromCoroutine(self._command(job)).addBoth(lambda result: None if done.called else done.callback(result))
+        try:
+            return await done
+        except CancelledError:
+            # The job is somebody else's now: the command ends, and its result is nobody's.
+            self._command.end()
+            raise
 
     def hurry(self) -> None:
         """
         End the command that runs; the job goes back to the queue.
         """
-        self._worker.close().addErrback(lambda failure: log.failure("cannot end {title}", failure, title=self.title))
         self._command.grace = LAST_CHANCE
-        self._command.end()
+        self._worker.close().addErrback(lambda failure: log.failure("cannot end {title}", failure, title=self.title))
 
     def _tell(self, job: AssignedJob, line: str) -> None:
         log.announce("{title} {handle}: {line}", title=self.title, handle=text(job.handle), line=line)
