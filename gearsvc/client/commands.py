@@ -30,14 +30,9 @@ from typing import Any
 
 from gearsvc.client.assigned import AssignedJob
 from gearsvc.client.errors import JobFailed
-from gearsvc.client.processes import RunningProcess
+from gearsvc.client.processes import GRACE, RunningProcess
 from gearsvc.core.explain import text
 from gearsvc.logs import Logger
-
-GRACE = 5.0
-"""
-How many seconds a program has to end after SIGTERM.
-"""
 
 LONGEST_LINE = 8192
 """
@@ -143,7 +138,7 @@ class JobCommand:
 
     async def __call__(self, job: AssignedJob) -> bytes:
         """
-        Do a job.
+        Do a job.  To cancel that ends the program.
 
         @return: the result.
         @raise JobFailed: if the command fails, cannot be run, or takes too long.

@@ -28,6 +28,11 @@ PIECE = 1 << 16
 How many bytes are read or written at a time.
 """
 
+GRACE = 5.0
+"""
+How many seconds a program has to end after SIGTERM, before SIGKILL.
+"""
+
 LAST_WORDS = 0.5
 """
 How many seconds stderr is listened to after the program has ended: what the
@@ -41,7 +46,7 @@ class RunningProcess:
 
     @ivar ended: fires with the exit status once the program has ended and has
         closed its standard output; what it wrote has been handed on before
-        that.  A signal's number is negative.
+        that.  A signal's number is negative.  To cancel it ends the program.
     @ivar pid: the process id, which is that of its group and session too.
     """
 
@@ -66,7 +71,8 @@ class RunningProcess:
         @raise OSError: if there is no such program, or it cannot be run.
         """
         self._reactor = reactor
-        self.ended: Deferred[int] = Deferred()
+        self.ended: Deferred[int] = Deferred(lambda _: self.end(GRACE))
+        self._over = False
         self._later: list[Any] = []
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             ends = []
@@ -110,23 +116,25 @@ class RunningProcess:
 
     def _check(self) -> None:
         status = self._process.returncode
-        if status is None or not self._output.closed or self.ended.called:
+        if status is None or not self._output.closed or self._over:
             return
         if not self._error.closed:
             # Its last words may be in the pipe yet.
             self._later.append(self._reactor.callLater(LAST_WORDS, self._error.close))
             return
+        self._over = True
         for call in self._later:
             if call.active():
                 call.cancel()
-        self.ended.callback(status)
+        if not self.ended.called:
+            self.ended.callback(status)
 
     def signal(self, number: int) -> None:
         """
         Send a signal to the program and all that it has started, if there is
         any of it yet.
         """
-        if not self.ended.called:
+        if not self._over:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
@@ -164,7 +172,8 @@ class _Reading:
     def logPrefix(self) -> str:
         return "a program's output"
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Any:
+        # (Reactors want an exception, and not the Failure that the interface has.)
         try:
             piece = os.read(self._descriptor, PIECE)
         except BlockingIOError:
@@ -206,7 +215,7 @@ class _Writing:
     def logPrefix(self) -> str:
         return "a program's input"
 
-    def doWrite(self) -> Exception | None:
+    def doWrite(self) -> Any:
         try:
             if self._rest:
                 self._rest = self._rest[os.write(self._descriptor, self._rest[:PIECE]) :]

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from gearsvc.client.client import GearmanClient
 from gearsvc.client.errors import GearmanError, JobException, JobFailed, ServerUnavailable, SubmitTimeout
+from gearsvc.client.submitted import SubmittedJob
 from gearsvc.commandline.frame import Address
 from gearsvc.commandline.inorder import InOrder, Output
 from gearsvc.commandline.running import report, server_name
@@ -159,7 +160,7 @@ class Submission:
         except ValueError as error:
             job.refused(error)
             return
-        submitted.created.addCallbacks(job.created, lambda failure: None)
+        job.submitted = submitted
         submitted.finished.addCallbacks(job.finished, job.failed)
 
     def _write(self, data: bytes) -> None:
@@ -249,13 +250,14 @@ class _Job:
         self._owner = owner
         self._number = number
         self._output = output
-        self._handle = b""
+        self.submitted: SubmittedJob | None = None
         self._last = b""
         self._collected: list[bytes] = []
         self._warnings: list[str] = []
 
-    def created(self, handle: bytes) -> None:
-        self._handle = handle
+    @property
+    def _handle(self) -> bytes:
+        return self.submitted.handle if self.submitted is not None else b""
 
     def data(self, data: bytes) -> None:
         if self._owner.json:

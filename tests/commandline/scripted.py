@@ -4,6 +4,7 @@ A worker whose every packet is known, and the commands run against it.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -13,7 +14,6 @@ import sys
 import tempfile
 import unittest
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import IO, ClassVar
@@ -99,43 +99,43 @@ class ScriptedWorker(Thread):
             self._socket.close()
 
 
+_shared: dict[str, RunningServer] = {}
+
+
+def shared_server(kind: str) -> RunningServer:
+    """
+    A server with a L{ScriptedWorker}, from its first use to the end of the process.  Whoever uses it keeps to functions of
+    their own.
+    """
+    found = _shared.get(kind)
+    if found is None:
+        directory = Path(tempfile.mkdtemp(prefix="gearsvc-test-"))
+        # (What is registered last is done first.)
+        atexit.register(shutil.rmtree, directory)
+        found = _shared[kind] = start_server(directory=directory, kind=kind)
+        worker = ScriptedWorker(found.port)
+        atexit.register(worker.join, PATIENCE)
+        atexit.register(found.stop)
+        wait_until(lambda: _shared[kind].status("echo")[2] == 1, "the worker is there")
+    return found
+
+
 class ScriptedCase(unittest.TestCase):
     """
-    Commands against one or two servers, each with a L{ScriptedWorker}, that all tests of a class share.
+    Runs commands against one or two servers, which all tests share.
 
     @cvar kinds: which servers.
-    @cvar servers: the servers by kind.
+    @ivar servers: the servers by kind.
     @ivar directory: an empty directory, in which the commands run.
     """
 
     kinds: ClassVar[Sequence[str]] = ("gearsvc",)
-    servers: ClassVar[dict[str, RunningServer]]
-    pool: ClassVar[ThreadPoolExecutor]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        Start the servers.
-        """
-        cls.servers = {}
-        cls.pool = ThreadPoolExecutor(4)
-        cls.addClassCleanup(cls.pool.shutdown)
-        workers: list[ScriptedWorker] = []
-        # (Cleanups run backwards: the servers have stopped by then.)
-        cls.addClassCleanup(lambda: [worker.join(PATIENCE) for worker in workers])
-        for kind in cls.kinds:
-            directory = Path(tempfile.mkdtemp(prefix="gearsvc-test-"))
-            cls.addClassCleanup(shutil.rmtree, directory)
-            server = start_server(directory=directory, kind=kind)
-            cls.addClassCleanup(server.stop)
-            cls.servers[kind] = server
-            workers.append(ScriptedWorker(server.port))
-            wait_until(lambda: cls.servers[kind].status("echo")[2] == 1, "the worker is there")
 
     def setUp(self) -> None:
         """
-        Make the directory.
+        Make the directory, and start the servers.
         """
+        self.servers = {kind: shared_server(kind) for kind in self.kinds}
         self.directory = Path(tempfile.mkdtemp(prefix="gearsvc-test-"))
         self.addCleanup(shutil.rmtree, self.directory)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from gearsvc.commandline.gearman import FLAGS
@@ -45,8 +46,9 @@ class BothTools(ScriptedCase):
             done = self.run_program(*tools[tool], *at, *words, input=input)
             return Result(done.returncode, done.stdout, done.stderr)
 
-        futures = {tool: [self.pool.submit(run, tool, kind) for kind in self.kinds] for tool in tools}
-        return {tool: [future.result() for future in each] for tool, each in futures.items()}
+        with ThreadPoolExecutor(4) as pool:
+            futures = {tool: [pool.submit(run, tool, kind) for kind in self.kinds] for tool in tools}
+            return {tool: [future.result() for future in each] for tool, each in futures.items()}
 
     def assert_same(self, status: int, output: bytes, *words: str, input: bytes = b"") -> None:
         """

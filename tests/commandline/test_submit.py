@@ -95,7 +95,8 @@ class OneJobTests(SubmitCase):
         """
         status, output, errors = self.submit("nobody", "x", "--background", "--unique", "mine", "--priority", "high")
         self.assertEqual((status, errors), (0, b""))
-        self.assertIn(output.rstrip(b"\n") + b"\tmine", self.server.admin("show unique jobs") + self.server.admin("show jobs"))
+        self.assertIn(output.rstrip(b"\n") + b"\t", self.server.admin("show jobs"))
+        self.assertIn(b"mine\n", self.server.admin("show unique jobs"))
         self.assertIn(b"nobody\t1\t", self.server.admin("prioritystatus"))
 
     def test_at(self) -> None:
