@@ -534,7 +534,7 @@ class GearmanWorker:
         self.turn()
 
 
-class _DaemonThread(Thread):
+class DaemonThread(Thread):
     """
     A thread that does not keep a program from ending.
     """
@@ -549,7 +549,7 @@ class _DaemonThreads(ThreadPool):
     Threads for the jobs of one worker.
     """
 
-    threadFactory = _DaemonThread
+    threadFactory = DaemonThread
 
 
 def _unknown(job: AssignedJob) -> None:
