@@ -124,7 +124,7 @@ class StartedWorkers:
         crew.wanted = replace(crew.wanted, count=count)
         if not self._runs or self._ended:
             return succeed(None)
-        log.notice("{name}: {count} workers are wanted", name=name, count=count)
+        log.notice("of {name} there are to be {count} workers", name=name, count=count)
         return self._adjust(crew)
 
     def _adjust(self, crew: Crew) -> Deferred[None]:
