@@ -9,6 +9,7 @@ import getopt
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gearsvc.commandline.frame import (
     DEFAULT_HOST,
@@ -58,7 +59,8 @@ in time, makes the exit status 1, where gearman(1) has 0. Jobs that are lines ma
 have any length and any bytes. With -w, each line is sent once, a command that
 cannot be run or is ended by a signal makes the job fail, -c counts jobs, done or
 failed, and a worker waits for a server that is not there. -h and -p are preferred
-to GEARMAN_SERVER. -S wants a server with TLS.
+to GEARMAN_SERVER. -S really speaks TLS, for which gearman(1) has to be built; many
+are not, and speak plainly all the same.
 """
 
 
@@ -113,14 +115,15 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     both.add_argument("-i", metavar="FILE", help="keep the process id in a file")
     both.add_argument("-d", action="store_true", help="go on in the background, without a terminal")
     both.add_argument("-v", action="store_true", help="write the handle of each job")
-    both.add_argument("-S", action="store_true", help="speak TLS, with the certificates that GEARMAN_CA_CERTIFICATE, "
-                      "GEARMAN_CLIENT_PEM and GEARMAN_CLIENT_KEY name")  # fmt: skip
+    tls = "speak TLS, with the certificates that GEARMAN_CA_CERTIFICATE, GEARMAN_CLIENT_PEM and GEARMAN_CLIENT_KEY name"
+    both.add_argument("-S", action="store_true", help=tls)
     both.add_argument("-H", action="store_true", help="show this text and exit")
     client = parser.add_argument_group("client")
     client.add_argument("-b", action="store_true", help="background jobs")
     client.add_argument("-I", action="store_true", help="high priority")
     client.add_argument("-L", action="store_true", help="low priority")
-    client.add_argument("-n", action="store_true", help="each line of standard input is a job; worker: each line of output is sent at once")
+    lines = "each line of standard input is a job; worker: each line of output is sent at once"
+    client.add_argument("-n", action="store_true", help=lines)
     client.add_argument("-N", action="store_true", help="the same, without the line feed")
     client.add_argument("-P", action="store_true", help="write the function's name before what comes of it")
     client.add_argument("-s", action="store_true", help="a job without data; leave standard input alone")
@@ -204,6 +207,21 @@ def whole(flag: str, value: str, limit: int = 2**31 - 1) -> int:
     if not (value.isascii() and value.isdecimal() and int(value) <= limit):
         raise Misuse(f"{flag} must be a number from 0 to {limit}, not {value!r}")
     return int(value)
+
+
+def places(options: Options, reactor: Any) -> list[Any]:
+    """
+    The servers, as L{gearsvc.client} takes them.
+
+    @raise CommandError: if C{-S} cannot be done.
+    """
+    if options.tls:
+        from gearsvc.commandline.encryption import encrypted
+
+        return list(encrypted(options.servers, reactor))
+    from gearsvc.commandline.running import server_name
+
+    return [server_name(*server) for server in options.servers]
 
 
 def main(words: Sequence[str]) -> int:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from gearsvc.client.client import GearmanClient
 from gearsvc.client.errors import JobException, JobFailed, ServerUnavailable
-from gearsvc.commandline.gearman import ERROR, NAME, Options
-from gearsvc.commandline.running import report, server_name
+from gearsvc.commandline.gearman import ERROR, NAME, Options, places
+from gearsvc.commandline.running import report
 from gearsvc.commandline.workloads import Pieces
 from gearsvc.core.jobs import Priority
 
@@ -58,7 +58,7 @@ class Client:
             self._task.cancel()
 
     def _connect(self) -> GearmanClient:
-        return GearmanClient([server_name(*server) for server in self._options.servers], reactor=self._reactor)
+        return GearmanClient(places(self._options, self._reactor), reactor=self._reactor)
 
     async def _submit_all(self) -> None:
         try:

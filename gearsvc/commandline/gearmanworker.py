@@ -13,8 +13,8 @@ from gearsvc.client.assigned import AssignedJob
 from gearsvc.client.commands import CommandUnusable, JobCommand, check_command
 from gearsvc.client.worker import GearmanWorker
 from gearsvc.commandline.frame import CommandError
-from gearsvc.commandline.gearman import NAME, Options
-from gearsvc.commandline.running import report, server_name
+from gearsvc.commandline.gearman import NAME, Options, places
+from gearsvc.commandline.running import report
 from gearsvc.core.explain import text
 
 
@@ -54,7 +54,7 @@ class Worker:
             self._command = JobCommand(
                 options.words, lines=options.lines, strip=options.strip, tell=tell, tell_failure=tell_failure, reactor=reactor
             )
-        self._worker = GearmanWorker([server_name(*server) for server in options.servers], reactor=reactor)
+        self._worker = GearmanWorker(places(options, reactor), reactor=reactor)
         for function in options.functions:
             self._worker.register(function.encode(errors="surrogateescape"), self._do)
         self._worker.start()

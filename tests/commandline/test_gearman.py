@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from gearsvc.commandline.gearman import FLAGS
 from tests.commandline.scripted import GEARSVC, ScriptedCase
-from tests.running import HOST, PATIENCE, free_port, wait_until
+from tests.running import HOST, PATIENCE, free_port, start_server, wait_until
 
 
 class Result(NamedTuple):
@@ -31,7 +32,7 @@ class BothTools(ScriptedCase):
     Runs gearman(1) and ours against gearmand and ours.
     """
 
-    kinds = ("gearsvc", "gearmand")
+    kinds: ClassVar[Sequence[str]] = ("gearsvc", "gearmand")
 
     def runs(self, *words: str, input: bytes = b"") -> dict[str, list[Result]]:
         """
@@ -220,6 +221,39 @@ class ClientTests(BothTools):
         nowhere = f"{HOST}:{free_port()}"
         self.assertEqual(self.run_program("gearman", *there, "-f", "echo", "x", GEARMAN_SERVER=nowhere).stdout, b"")
         self.assertEqual(self.gearsvc("gearman", *there, "-f", "echo", "x", GEARMAN_SERVER=nowhere).stdout, b"x")
+
+
+class EncryptionTests(ScriptedCase):
+    """
+    C{-S}, which Debian's gearman(1) takes, and leaves it at that.
+    """
+
+    def test_tls(self) -> None:
+        """
+        With C{-S} ours speaks TLS, both as client and worker, and with nobody whose certificate it does not know.
+        """
+        key, certificate = self.directory / "key.pem", self.directory / "certificate.pem"
+        made = self.run_program(
+            *("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-subj", "/CN=anybody", "-keyout", str(key), "-out", str(certificate)),
+        )
+        self.assertEqual(made.returncode, 0, made.stderr)
+        port = free_port()
+        listener = f"ssl:{port}:interface={HOST}:privateKey={key}:certKey={certificate}"
+        server = start_server("--port", listener, directory=self.directory, kind="gearsvc")
+        self.addCleanup(server.stop)
+        at = ("gearman", "-S", "-h", HOST, "-p", str(port), "-f", "secret")
+        worker = self.start_gearsvc(*at, "-w", "-c", "1", "--", "cat", GEARMAN_CA_CERTIFICATE=str(certificate))
+        done = self.gearsvc(*at, "x", GEARMAN_CA_CERTIFICATE=str(certificate))
+        self.assertEqual((done.returncode, done.stdout), (0, b"x"), done.stderr)
+        self.assertEqual(worker.wait(PATIENCE), 0)
+        done = self.gearsvc(*at, "x")
+        self.assertEqual(done.returncode, 1)
+        self.assert_one_line(done.stderr, "GEARMAN_COULD_NOT_CONNECT", "certificate")
+        for path, what in ((self.directory / "missing", "missing"), (key, "PEM")):
+            done = self.gearsvc(*at, "x", GEARMAN_CA_CERTIFICATE=str(path))
+            self.assertEqual(done.returncode, 1)
+            self.assert_one_line(done.stderr, "GEARMAN_CA_CERTIFICATE", what)
 
 
 class UsageTests(BothTools):
