@@ -22,55 +22,101 @@ import tempfile
 import time
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import react
 
 from compare import TWISTD, free_port, wait_for
-from gearsvc.client import GearmanClient, GearmanWorker
+from gearsvc.core.packets import REQUEST, RESPONSE, Type
+from gearsvc.core.wire import PacketDecoder, encode
 
-FUNCTION = "front-page"
+FUNCTION = b"front-page"
 
 
-async def work(port, milliseconds):
-    """Be the worker, for ever."""
+class Peer(Protocol):
+    """One connection to the server."""
+
+    def __init__(self):
+        self.decoder = PacketDecoder(magic=RESPONSE)
+
+    def say(self, kind, *arguments):
+        self.transport.write(encode(kind, b"\0".join(arguments), REQUEST))
+
+    def dataReceived(self, data):
+        for kind, body in self.decoder.feed(data):
+            self.hear(kind, body)
+
+
+class Client(Peer):
+    """Waits for one result at a time."""
+
+    def hear(self, kind, body):
+        if kind == Type.WORK_COMPLETE:
+            self.result.callback(int(body.partition(b"\0")[2]))
+        elif kind != Type.JOB_CREATED:
+            self.result.errback(RuntimeError(f"the server sent {kind}: {body}"))
+
+    def submit(self, unique):
+        self.result = Deferred()
+        self.say(Type.SUBMIT_JOB, FUNCTION, unique, b"")
+        return self.result
+
+
+class Worker(Peer):
+    """Does one job at a time, and answers how many it has done."""
+
     runs = 0
 
-    def answer(job):
-        nonlocal runs
-        runs += 1
-        time.sleep(milliseconds / 1000)
-        return str(runs)
+    def start(self, seconds):
+        self.seconds = seconds
+        self.say(Type.CAN_DO, FUNCTION)
+        self.say(Type.GRAB_JOB)
 
-    worker = GearmanWorker([f"127.0.0.1:{port}"])
-    worker.register(FUNCTION, answer)
-    worker.start()
+    def hear(self, kind, body):
+        if kind == Type.NO_JOB:
+            self.say(Type.PRE_SLEEP)
+            return
+        if kind == Type.JOB_ASSIGN:
+            time.sleep(self.seconds)
+            self.runs += 1
+            self.say(Type.WORK_COMPLETE, body.partition(b"\0")[0], b"%d" % self.runs)
+        self.say(Type.GRAB_JOB)
+
+
+def connect(reactor, port, peer):
+    return connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), peer)
+
+
+async def work(reactor, arguments):
+    """Be the worker, for ever."""
+    worker = await connect(reactor, arguments.work, Worker())
+    worker.start(arguments.milliseconds / 1000)
     await Deferred()
 
 
 async def ask(clients, unique):
     """Let every client ask, and return how often the worker ran for them, and when each of them had its result."""
+    before = await clients[0].submit(b"")
+    begun = time.perf_counter()
     answers = []
 
     async def one(client):
-        runs = await client.submit(FUNCTION, "", unique=unique)
-        answers.append((int(runs), time.perf_counter() - begun))
+        runs = await client.submit(unique)
+        answers.append((runs, time.perf_counter() - begun))
 
-    before = int(await clients[0].submit(FUNCTION))
-    begun = time.perf_counter()
     await gatherResults([Deferred.fromCoroutine(one(client)) for client in clients])
     return max(runs for runs, _ in answers) - before, [seconds for _, seconds in answers]
 
 
-async def measure(port, arguments):
+async def measure(reactor, port, arguments):
     """Measure both, and print it."""
-    clients = [GearmanClient([f"127.0.0.1:{port}"]) for _ in range(arguments.clients)]
-    await gatherResults([client.echo(b"here") for client in clients])
+    clients = [await connect(reactor, port, Client()) for _ in range(arguments.clients)]
     print(f"{arguments.clients} clients, one worker, {arguments.milliseconds} ms a job")
-    print(f"{'':<20}{'the worker ran':>16}{'half had it after':>20}{'the last one after':>20}")
-    for name, unique in (("one unique id", "front-page"), ("none", "")):
+    print(f"{'':<16}{'the worker ran':>16}{'half had it after':>20}{'the last one after':>20}")
+    for name, unique in (("one unique id", b"front-page"), ("none", b"")):
         runs, seconds = await ask(clients, unique)
-        times = "times" if runs > 1 else "time "
-        print(f"{name:<20}{f'{runs} {times}':>16}{statistics.median(seconds):>18.2f} s{max(seconds):>18.2f} s")
-    await gatherResults([client.close() for client in clients])
+        times = f"{runs} {'time ' if runs == 1 else 'times'}"
+        print(f"{name:<16}{times:>16}{statistics.median(seconds):>18.2f} s{max(seconds):>18.2f} s", flush=True)
 
 
 def main():
@@ -80,7 +126,7 @@ def main():
     p.add_argument("--work", type=int, metavar="PORT", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.work:
-        react(lambda reactor: Deferred.fromCoroutine(work(a.work, a.milliseconds)))
+        react(lambda reactor: Deferred.fromCoroutine(work(reactor, a)))
     # Each client is a file descriptor.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -92,7 +138,7 @@ def main():
             wait_for(port, started[0])
             worker = [sys.executable, __file__, "--work", str(port), "--milliseconds", str(a.milliseconds)]
             started.append(subprocess.Popen(worker))
-            react(lambda reactor: Deferred.fromCoroutine(measure(port, a)))
+            react(lambda reactor: Deferred.fromCoroutine(measure(reactor, port, a)))
         finally:
             for process in started:
                 process.terminate()

@@ -5,6 +5,7 @@ The user's guide is built from C{docs/} and from the docstrings, and what its pa
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from twisted.trial.unittest import TestCase
 from tests.checkout import copy_checkout
 from tests.console import Console, read_steps
 from tests.consoleweb.browser import browser
-from tests.running import ROOT
+from tests.running import PATIENCE, ROOT
 
 DOCS = ROOT / "docs"
 
@@ -193,6 +194,25 @@ class ProgramTests(unittest.TestCase):
     """
     The programs of the pages.
     """
+
+    def test_coalescing_is_measured(self) -> None:
+        """
+        The command that the page names runs the worker once for all clients, or once for each, and says so as the page does.
+        """
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / "coalescing.py"), "--clients", "40", "--milliseconds", "50"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"(?m)^one unique id +1 time  +0\.\d\d s +0\.\d\d s$")
+        self.assertRegex(done.stdout, r"(?m)^none +40 times +1\.\d\d s +2\.\d\d s$")
+        [shown] = re.findall(r"^```text\n((?s:.+?))^```$", (DOCS / "coalescing.md").read_text(), re.MULTILINE)
+        forms = [re.sub(r"\d+|\btimes?\b", " ", each).split() for each in (shown, done.stdout)]
+        self.assertEqual(*forms)
 
     def test_are_shown_as_they_are(self) -> None:
         """
