@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from gearsvc.client.assigned import AssignedJob
+from gearsvc.client import AssignedJob
 from gearsvc.client.commands import JobCommand
 from gearsvc.core.explain import text
 from gearsvc.core.sessions import Session

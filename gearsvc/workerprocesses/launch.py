@@ -1,46 +1,77 @@
 """
-Becomes a worker's program: run as a script of its own, before the program.
+Starts the process of a worker, by Twisted's process support, with what that
+leaves out:
 
-It makes a session and process group, so that the program can be ended with all
-that it starts; asks Linux to end it with the server, however that ends; and
-gives up the rights that a server has kept under C{twistd --euid}.  The words
-are the server's process id, the program and its arguments.
+  - It has a session and a process group of its own, so that it can be ended
+    with all that it has started.
+  - Linux ends it (SIGTERM) with the server, however that ends.
+  - It has no rights that the server has given up and could take back (C{twistd
+    --euid}).
+  - That its program cannot be run is one line.
+
+It runs nothing of Python's in between: the user that the server has become need
+not be able to read that.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-import signal
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IProcessProtocol
+from twisted.internet.process import Process
 
 _SET_PARENT_DEATH_SIGNAL = 1
+_SIGTERM = 15
+
+CANNOT_RUN = 127
+"""The status with which a process ends whose program cannot be run, as in a shell."""
+
+# Loaded now: a forked child should do as little as it can.
+_library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def launch(server: int, words: list[str]) -> None:
+class _WorkerProcess(Process):
     """
-    Become the program.
-
-    @raise SystemExit: if it cannot be run; or the server has ended already.
+    The methods of L{Process} that run in the child.
     """
-    os.setsid()
-    if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
-        os.setresgid(os.getegid(), os.getegid(), os.getegid())
-        os.setresuid(os.geteuid(), os.geteuid(), os.geteuid())
-    if sys.platform == "linux":
-        import ctypes
 
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != server:
-        raise SystemExit("the server has ended")
-    # Python ignores these, and what it ignores stays ignored.
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
-    try:
-        os.execvp(words[0], words)
-    except OSError as error:
-        print(f"cannot run {words[0]!r}: {error.strerror}", file=sys.stderr, flush=True)
-        raise SystemExit(127) from None
+    def _trySpawnInsteadOfFork(self, *arguments: Any) -> bool:
+        # It can do none of this.
+        return False
+
+    def _execChild(self, path: Any, uid: Any, gid: Any, executable: Any, args: Any, environment: Any) -> None:
+        os.setsid()
+        if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+            os.setresgid(os.getegid(), os.getegid(), os.getegid())
+            os.setresuid(os.geteuid(), os.geteuid(), os.geteuid())
+        if _library is not None:
+            # (Last: to change the user undoes it.)
+            _library.prctl(_SET_PARENT_DEATH_SIGNAL, _SIGTERM, 0, 0, 0)
+        try:
+            os.execvpe(executable, args, environment)
+        except OSError as error:
+            os.write(2, f"cannot run {os.fsdecode(executable)!r}: {error.strerror}\n".encode(errors="backslashreplace"))
+            os._exit(CANNOT_RUN)
 
 
-if __name__ == "__main__":
-    launch(int(sys.argv[1]), sys.argv[2:])
+def spawn(
+    reactor: Any, protocol: IProcessProtocol, command: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[int, int | str]
+) -> int:
+    """
+    Start a process.
+
+    @param protocol: hears of its output and of its end.
+    @param environment: all of its environment.
+    @param descriptors: as C{childFDs} of C{spawnProcess}.
+    @return: its id.
+    @raise OSError: if there can't be one more process.
+    """
+    words = [os.fsencode(word) for word in command]
+    encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+    process = _WorkerProcess(reactor, words[0], words, encoded, None, protocol, childFDs=dict(descriptors))
+    assert process.pid is not None
+    return process.pid

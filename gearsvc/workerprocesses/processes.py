@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -26,7 +25,7 @@ from gearsvc.core.packets import Type
 from gearsvc.core.sessions import Session
 from gearsvc.logs import Logger
 from gearsvc.protocols.gearman import GearmanProtocol
-from gearsvc.workerprocesses import launch
+from gearsvc.workerprocesses.launch import spawn
 from gearsvc.workerprocesses.owners import owner
 from gearsvc.workerprocesses.wanted import SOCKET, WantedWorkers
 
@@ -76,6 +75,7 @@ class WorkerProcess:
         self._later: dict[str, IDelayedCall] = {}
         self._connections: list[GearmanProtocol] = []
         self._stopping = False
+        self._exited = False
 
     @property
     def title(self) -> str:
@@ -110,14 +110,9 @@ class WorkerProcess:
             self._connections = []
             theirs = open(os.devnull, "rb")  # type: ignore[assignment]
         with theirs:
-            process = self._reactor.spawnProcess(
-                _Output(self),
-                sys.executable,
-                [sys.executable, "-I", launch.__file__, str(os.getpid()), *self.wanted.command],
-                environment,
-                childFDs={0: theirs.fileno(), 1: "r", 2: "r"},
-            )
-        self.pid = process.pid
+            descriptors: dict[int, int | str] = {0: theirs.fileno(), 1: "r", 2: "r"}
+            self.pid = spawn(self._reactor, _Output(self), self.wanted.command, environment, descriptors)
+        self._exited = False
         for connection in self._connections:
             self._name(connection)
         log.info("{title} is started", title=self.title)
@@ -154,13 +149,20 @@ class WorkerProcess:
         tell = log.announce if complaint else log.notice
         tell("{title}: {line}", title=self.title, line=text(line))
 
+    def exited(self) -> None:
+        """
+        The process has ended: what it has started, and is in its group still, ends with it.
+        """
+        self._exited = True
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     def ended(self, status: int) -> None:
         """
-        The process has ended.
+        The process has ended, and has said what it had to say.
         """
         title, ran = self.title, self._reactor.seconds() - self._began
-        # What it has started is part of it.
-        self._signal(signal.SIGKILL)
         self.pid = None
         self._stopping = False
         self._cancel("kill")
@@ -245,12 +247,12 @@ class WorkerProcess:
         """
         Send a signal to the process and all that it has started.
         """
-        if self.pid is None:
+        if self.pid is None or self._exited:
             return
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            # It has no group of its own yet, or has ended.
+            # It has no group of its own yet.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -287,7 +289,7 @@ class _Output(ProcessProtocol):
         self._status = status
         # Its last words may be in the pipe yet; and what it left behind may hold
         # that open for ever, so that is ended first.
-        self._worker._signal(signal.SIGKILL)
+        self._worker.exited()
         self._late = self._worker._reactor.callLater(LAST_CHANCE, self._over)
 
     def processEnded(self, reason: Failure) -> None:

@@ -66,6 +66,8 @@ class StartedWorkers:
         if wanted.name in self.crews:
             raise SettingsError(f"--worker: there are workers for {wanted.name} already; give one count for all of them")
         wanted.check_program()
+        # Now, and not when the server has become a user who cannot read it.
+        _maker(wanted.kind)
         crew = self.crews[wanted.name] = Crew(wanted)
         return crew
 
@@ -136,19 +138,9 @@ class StartedWorkers:
             number += 1
             while number in crew.workers:
                 number += 1
-            worker = crew.workers[number] = self._make(wanted, number)
+            worker = crew.workers[number] = _maker(wanted.kind)(self._service, wanted, number)
             worker.start()
         return gatherResults([self._retire(crew, number) for number in leaving]).addCallback(lambda _: None)
-
-    def _make(self, wanted: WantedWorkers, number: int) -> CommandWorker | WorkerProcess:
-        # (A server that starts no workers goes without these.)
-        if wanted.kind == COMMAND:
-            from gearsvc.workerprocesses.commands import CommandWorker
-
-            return CommandWorker(self._service, wanted, number)
-        from gearsvc.workerprocesses.processes import WorkerProcess
-
-        return WorkerProcess(self._service, wanted, number)
 
     def _retire(self, crew: Crew, number: int) -> Deferred[None]:
         return crew.workers[number].retire().addCallback(lambda _: crew.workers.pop(number, None)).addCallback(lambda _: None)
@@ -241,3 +233,14 @@ class StartedWorkers:
         for crew in self.crews.values():
             for worker in list(crew.workers.values()):
                 worker.hurry()
+
+
+def _maker(kind: str) -> type[CommandWorker] | type[WorkerProcess]:
+    # (A server that starts no workers goes without these.)
+    if kind == COMMAND:
+        from gearsvc.workerprocesses.commands import CommandWorker
+
+        return CommandWorker
+    from gearsvc.workerprocesses.processes import WorkerProcess
+
+    return WorkerProcess
