@@ -314,7 +314,8 @@ class GearmanClient:
             if priority != Priority.NORMAL:
                 raise ValueError("a job with a reducer has normal priority")
             kind = Type.SUBMIT_REDUCE_JOB_BACKGROUND if background else Type.SUBMIT_REDUCE_JOB
-            packet = kind, (name, key, _name(reducer, "reducer"), work)
+            # (What is empty was to say how to aggregate; no server looks at it.)
+            packet = kind, (name, key, _name(reducer, "reducer", LONGEST_UNIQUE), b"", work)
         else:
             packet = _SUBMIT[priority, background], (name, key, work)
         callbacks = (on_data, on_warning, on_progress, on_resubmit)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -215,7 +215,9 @@ class SubmittedJob:
         if not self.done:
             if error is None:
                 self.done = True
+                self._result = Failure(CancelledError())
                 self._leave()
+                self._notify()
             else:
                 self._end(Failure(error))
 
