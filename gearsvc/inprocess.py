@@ -5,7 +5,7 @@ What clients and workers say, and are told, is what they would hear from a
 socket: only the bytes are handed over in memory.  Any Twisted protocol can be
 connected so, by L{InProcessEndpoint}; for the usual case there are
 L{JobServerService.client<gearsvc.service.JobServerService.client>} and
-L{JobServerService.worker<gearsvc.service.JobServerService.worker>}.
+L{JobServerService.worker<gearsvc.service.JobServerService.worker>}::
 
     connection = await connectProtocol(InProcessEndpoint(service), MyProtocol())
 

@@ -1,5 +1,5 @@
 """
-Clients and workers: the other side of the wire.
+Clients and workers: the other side of the wire::
 
     from gearsvc.client import GearmanClient
 

@@ -1,5 +1,5 @@
 """
-Clients and workers for programs that know nothing of Twisted.
+Clients and workers for programs that know nothing of Twisted::
 
     from gearsvc.client.blocking import GearmanClient
 

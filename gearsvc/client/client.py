@@ -1,5 +1,5 @@
 """
-A client of one or several job servers.
+A client of one or several job servers::
 
     client = GearmanClient(["one.example", "two.example:4731"])
     result = await client.submit("resize", image)

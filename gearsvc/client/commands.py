@@ -1,5 +1,5 @@
 """
-Commands that do jobs: any program becomes a worker's function.
+Commands that do jobs: any program becomes a worker's function::
 
     worker.register("upper", JobCommand(["tr", "a-z", "A-Z"]))
 

@@ -1,5 +1,5 @@
 """
-A worker of one or several job servers.
+A worker of one or several job servers::
 
     worker = GearmanWorker(["one.example", "two.example:4731"], concurrency=4)
     worker.register("resize", resize)
