@@ -36,7 +36,9 @@ class DaemonTests(CommandCase):
         wait_until(lambda: path.exists() and path.read_text().endswith("\n"), "the worker runs")
         worker = int(path.read_text())
         self.assertEqual((self.directory / "who").read_text(), f"{user}\n")
-        self.assertEqual(run("gearman", "-h", HOST, "-p", str(self.port), "-f", "me", ""), f"{user}\n")
+        self.assertEqual(run("gearman", "-h", HOST, "-p", str(self.port), "-f", "me", "a job"), f"{user}\n")
+        number = pwd.getpwnam(user).pw_uid
+        self.assertIn("Uid:" + 4 * f"\t{number}" + "\n", Path(f"/proc/{worker}/status").read_text())
         os.kill(daemon, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{daemon}").exists(), "the daemon is gone")
         self.assertFalse(Path(f"/proc/{worker}").exists())
