@@ -48,6 +48,10 @@ IDLE_CHECK = 0.05
 """How often a worker that is to go is looked at, in seconds, while it has a job."""
 
 
+OF_WORKERS = ("GEARMAN_SERVERS", "GEARMAN_WORKER_USE_STDIO", "GEARMAN_FD")
+"""What the environment tells a worker of its server."""
+
+
 class WorkerProcess:
     """
     One worker: a process, and the next one when it has ended.
@@ -99,14 +103,15 @@ class WorkerProcess:
         self.starts += 1
         self.since = self._service.job_server.now()
         self._began = self._reactor.seconds()
-        environment = {**os.environ, **self._service.started.environment(self.wanted.kind)}
+        # (What is set for the server itself may name another one.)
+        ours = {name: value for name, value in os.environ.items() if name not in OF_WORKERS}
+        environment = {**ours, **self._service.started.environment(self.wanted.kind)}
         if self.wanted.kind == SOCKET:
-            ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            self._connections = [self._service.adopt(ours)]
-            ours.close()
+            near, theirs = socket.socketpair()
+            near.setblocking(False)
+            self._connections = [self._service.adopt(near)]
+            near.close()
         else:
-            environment.pop("GEARMAN_WORKER_USE_STDIO", None)
             self._connections = []
             theirs = open(os.devnull, "rb")  # type: ignore[assignment]
         with theirs:

@@ -78,6 +78,8 @@ class StartedWorkers:
         Start them all; the server serves them now.
         """
         self._runs = True
+        if self.address() is None and any(crew.wanted.kind == CONNECT for crew in self.crews.values()):
+            log.announce("the server has no port that the workers could connect to which it starts: they get no GEARMAN_SERVERS")
         if self.crews:
             self._begin()
         for crew in self.crews.values():

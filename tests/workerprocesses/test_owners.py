@@ -32,7 +32,7 @@ class OwnerTests(SynchronousTestCase):
     L{owner}.
     """
 
-    def connected(self, family: socket.AddressFamily, address: object, *more: str) -> tuple[socket.socket, int]:
+    def connected(self, family: socket.AddressFamily, address: tuple[str, int] | str, *more: str) -> tuple[socket.socket, int]:
         """
         Let a process connect to a socket of ours.
 

@@ -232,7 +232,19 @@ class EndTests(ProcessCase):
 
     def test_jobs_are_finished(self) -> None:
         """
-        On SIGTERM each finishes its job, and its client gets the result; then all are gone, and nothing is handed out meanwhile.
+        On SIGTERM each finishes its job, and its client gets the result; then all are gone.
+        """
+        self.check(signal.SIGTERM)
+
+    def test_graceful_end(self) -> None:
+        """
+        So they do on SIGUSR1.
+        """
+        self.check(signal.SIGUSR1)
+
+    def check(self, number: signal.Signals) -> None:
+        """
+        End a server whose workers have jobs.
         """
         server = self.start(*WORKERS)
         threads = []
@@ -241,15 +253,16 @@ class EndTests(ProcessCase):
             self.wait_for_workers(server, function, 1)
             threads.append(self.begin(server, function, HOLD % function))
             pids.append(int(self.wait_for_file(function)))
-        os.kill(server.pid, signal.SIGTERM)
-        self.wait_for_log(server, "SIGTERM received")
+        os.kill(server.pid, number)
+        self.wait_for_log(server, f"{number.name} received")
         (self.directory / "release").touch()
         for thread in threads:
             thread.join(PATIENCE)
         self.assertEqual(
             self.results, {function: f"done by {pid}" for function, pid in zip(("socket", "connect", "command"), pids, strict=True)}
         )
-        self.assertEqual(server.stop(), 0)
+        assert server.process is not None
+        self.assertEqual(server.process.wait(PATIENCE), 0)
         self.assertEqual([pid for pid in pids if exists(pid)], [])
 
     def test_stubborn(self) -> None:
