@@ -34,17 +34,51 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.python.threadable import isInIOThread
 
-from gearsvc.client.assigned import AssignedJob
+from gearsvc.client import (
+    AssignedJob,
+    ClientClosed,
+    Data,
+    GearmanError,
+    JobException,
+    JobFailed,
+    JobStatus,
+    Priority,
+    Progress,
+    QueueFull,
+    ServerError,
+    ServerUnavailable,
+    SubmitTimeout,
+    SubmittedJob,
+    Warning,
+)
 from gearsvc.client.client import GearmanClient as _Client
-from gearsvc.client.client import JobStatus, Name
+from gearsvc.client.client import Name
 from gearsvc.client.servers import Where
-from gearsvc.client.submitted import Data, Event, Progress, SubmittedJob, Warning
+from gearsvc.client.submitted import Event
 from gearsvc.client.tasks import Outcome
 from gearsvc.client.worker import DaemonThread
 from gearsvc.client.worker import GearmanWorker as _Worker
-from gearsvc.core.jobs import Priority
 
-__all__ = ["AssignedJob", "Data", "GearmanClient", "GearmanWorker", "Job", "Priority", "Progress", "TaskSet", "Warning"]
+__all__ = [
+    "AssignedJob",
+    "ClientClosed",
+    "Data",
+    "GearmanClient",
+    "GearmanError",
+    "GearmanWorker",
+    "Job",
+    "JobException",
+    "JobFailed",
+    "JobStatus",
+    "Priority",
+    "Progress",
+    "QueueFull",
+    "ServerError",
+    "ServerUnavailable",
+    "SubmitTimeout",
+    "TaskSet",
+    "Warning",
+]
 
 Value = TypeVar("Value")
 
