@@ -218,7 +218,7 @@ class ProgramTests(unittest.TestCase):
         """
         A page shows the programs that its commands run, whole and unchanged.
         """
-        for page, directory in (("php", "php"), ("perl", "perl"), ("clients-and-workers", "client")):
+        for page, directory in (("php", "php"), ("perl", "perl"), ("clients-and-workers", "client"), ("client", "client")):
             shown = re.findall(r"^```\w+\n((?s:.+?))^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE)
             run = set(re.findall(rf"\$ \w+ examples/{directory}/(\S+)", (DOCS / f"{page}.md").read_text()))
             self.assertGreater(len(run), 1)
@@ -269,6 +269,12 @@ class CommandTests(unittest.TestCase):
         Four lines of Python get a result from a worker in Twisted.
         """
         self.play("clients-and-workers")
+
+    def test_client(self) -> None:
+        """
+        The client hears results, progress, failures and exceptions, and gathers many jobs.
+        """
+        self.play("client")
 
     def test_php(self) -> None:
         """
