@@ -41,6 +41,15 @@ HOLD = """open(F, ">>%s"); print F "$$\\n"; close F; select(undef, undef, undef,
 """A job that writes its process id to a file, and then waits for another file."""
 
 
+LOOK = """
+use POSIX;
+my @links = grep { !/=$/ } map { $_ . "=" . (readlink("/proc/self/fd/$_") || "") } 0 .. 99;
+open(F, ">seen"); print F join(" ", $$, getpgrp, (split / /, `cat /proc/$$/stat`)[5], @links), "\n"; close F;
+sleep 60;
+"""
+"""A program that writes down its process id, group and session, and what its file descriptors are."""
+
+
 class ProcessCase(StartedCase):
     """
     Has workers that do whatever Perl can do.
@@ -213,14 +222,13 @@ class LifeTests(ProcessCase):
         """
         A process has its three descriptors and no other one, the server's directory, and a session of its own.
         """
-        script = "ls -l /proc/$$/fd | sed 1d > fds; echo $$ $(cut -d\" \" -f5,6 /proc/$$/stat) > ids; exec sleep 60"
-        (self.directory / "look.sh").write_text(script)
-        server = self.start("1 look connect -- sh look.sh", *WORKERS)
-        pid, group, session = self.wait_for_file("ids").split()
+        (self.directory / "look.pl").write_text(LOOK)
+        server = self.start("1 look connect -- perl look.pl", *WORKERS)
+        pid, group, session, *descriptors = self.wait_for_file("seen").split()
         self.assertEqual((group, session), (pid, pid))
-        # (The shell has opened its script.)
-        found = [each for each in re.findall(r"-> (?:\w+(?=:)|.*)", (self.directory / "fds").read_text()) if "look.sh" not in each]
-        self.assertEqual(found, ["-> /dev/null", "-> pipe", "-> pipe"])
+        # (Perl has opened its script.)
+        found = [each.partition(":")[0] for each in descriptors if "look.pl" not in each]
+        self.assertEqual(found, ["0=/dev/null", "1=pipe", "2=pipe"])
         told = self.gearman(server, "-f", "command", 'return "$ENV{GEARMAN_FUNCTION} $ENV{GEARMAN_SERVERS}"')
         self.assertEqual(told, f"command {HOST}:{server.port}")
 
