@@ -339,6 +339,25 @@ class JobServerService(MultiService):
         self._companions.add(companion)
         return companion
 
+    # Workers in processes of their own
+
+    def start_worker(self, workers: str) -> str:
+        """
+        Start workers, and keep them running until the server stops.
+
+        @param workers: what C{--worker} takes, as in C{"2 upper -- tr a-z A-Z"}.
+        @return: their name, for L{set_count}: their functions, with commas between.
+        @raise gearsvc.config.SettingsError: if it can't be done.
+        """
+        return self.started.start_worker(workers)
+
+    def set_count(self, name: str, count: int) -> Deferred[None]:
+        """
+        Have more or fewer of the workers that the server has started; see
+        L{StartedWorkers.set_count<gearsvc.workerprocesses.started.StartedWorkers.set_count>}.
+        """
+        return self.started.set_count(name, count)
+
     # Ready, or not
 
     @property

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = Logger(__name__)
 
+LAST_WAIT = 10.0
+"""Seconds after which a process that must go now is not waited for any more: SIGKILL has not ended it."""
+
 
 @dataclass
 class Crew:
@@ -222,14 +225,24 @@ class StartedWorkers:
         everybody = [(crew, number) for crew in self.crews.values() for number in list(crew.workers)]
         if not everybody:
             return succeed(None)
-        gone = gatherResults([self._retire(crew, number) for crew, number in everybody])
-        impatience = self._service.reactor.callLater(self.patience, self._hurry)
+        over: Deferred[None] = Deferred()
+        later = self._service.reactor.callLater
+        calls = [later(self.patience, self._hurry), later(self.patience + LAST_WAIT, self._give_up, over)]
 
         def all_gone(_: object) -> None:
-            if impatience.active():
-                impatience.cancel()
+            for call in calls:
+                if call.active():
+                    call.cancel()
+            if not over.called:
+                over.callback(None)
 
-        return gone.addCallback(all_gone)
+        gatherResults([self._retire(crew, number) for crew, number in everybody]).addCallback(all_gone)
+        return over
+
+    def _give_up(self, over: Deferred[None]) -> None:
+        titles = [worker.title for crew in self.crews.values() for worker in crew.workers.values()]
+        log.error("not even SIGKILL has ended {titles}: not waiting for them", titles=", ".join(titles))
+        over.callback(None)
 
     def _hurry(self) -> None:
         for crew in self.crews.values():

@@ -105,10 +105,10 @@ class RestartTests(SynchronousTestCase):
         One that has ended and is one too many is not started again; its number is free.
         """
         self.reactor.end(3)
-        self.successResultOf(self.service.started.set_count("f", 0))
+        self.successResultOf(self.service.set_count("f", 0))
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.protocols), 1)
-        self.successResultOf(self.service.started.set_count("f", 1))
+        self.successResultOf(self.service.set_count("f", 1))
         self.assertEqual(list(self.service.started.crews["f"].workers), [1])
         self.assertEqual(len(self.reactor.protocols), 2)
 
@@ -116,7 +116,7 @@ class RestartTests(SynchronousTestCase):
         """
         A program may start some while the server runs; once it has stopped, none are started.
         """
-        self.assertEqual(self.service.started.start_worker("2 a,b connect -- true"), "a,b")
+        self.assertEqual(self.service.start_worker("2 a,b connect -- true"), "a,b")
         self.assertEqual(len(self.reactor.protocols), 3)
         for protocol in list(self.reactor.protocols):
             reason = Failure(ProcessDone(0))
@@ -125,6 +125,18 @@ class RestartTests(SynchronousTestCase):
         self.successResultOf(self.service.started.stop())
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.protocols), 3)
+
+
+    def test_cannot_be_ended(self) -> None:
+        """
+        One that nothing ends does not keep the server from ending.
+        """
+        self.service.started.patience = 5.0
+        ended = self.service.started.stop()
+        self.reactor.pump([0.5] * 29)
+        self.assertNoResult(ended)
+        self.reactor.pump([0.5] * 2)
+        self.successResultOf(ended)
 
 
 class ReadyTests(SynchronousTestCase):

@@ -108,8 +108,8 @@ class StartTests(CommandCase):
         service = JobServerService(Settings(worker=("1 a -- true",)))  # type: ignore[arg-type]
         for text in ("1 a -- true", "1 b -- no-such-program", "nonsense"):
             with self.assertRaises(SettingsError):
-                service.started.start_worker(text)
+                service.start_worker(text)
         with self.assertRaises(KeyError):
-            service.started.set_count("b", 1)
+            service.set_count("b", 1)
         with self.assertRaises(ValueError):
-            service.started.set_count("a", -1)
+            service.set_count("a", -1)
