@@ -9,8 +9,8 @@ Clients and workers for programs that know nothing of Twisted::
 Everything happens in one thread, which runs Twisted's reactor; it is started
 when it is first needed, is shared by all that is made here, and ends with the
 program, which does not wait for it.  Where a program runs the reactor itself,
-that one is used, from any other thread than its own.  Everything here may be
-called from several threads at once.
+that one is used, once it runs, from any other thread than its own.  Everything
+here may be called from several threads at once.
 
 A program that forks does so before it uses anything of this: the thread is not
 there in the child.
