@@ -18,7 +18,6 @@ there in the child.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -26,13 +25,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Event as Flag
-from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.python.failure import Failure
-from twisted.python.threadable import isInIOThread
+from twisted.internet.defer import Deferred
 
 from gearsvc.client import (
     AssignedJob,
@@ -53,10 +49,10 @@ from gearsvc.client import (
 )
 from gearsvc.client.client import GearmanClient as _Client
 from gearsvc.client.client import Name
+from gearsvc.client.reactorthread import THREAD
 from gearsvc.client.servers import Where
 from gearsvc.client.submitted import Event
 from gearsvc.client.tasks import Outcome
-from gearsvc.client.worker import DaemonThread
 from gearsvc.client.worker import GearmanWorker as _Worker
 
 __all__ = [
@@ -81,87 +77,6 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
-
-
-class _ReactorThread:
-    """
-    The reactor, in a thread of its own.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._started_by = 0
-
-    def reactor(self) -> Any:
-        """
-        The reactor, which runs.
-
-        @raise RuntimeError: if this is its own thread, which must not wait; if
-            it has been stopped; or after a fork.
-        """
-        from twisted.internet import reactor
-
-        running: Any = reactor
-        with self._lock:
-            if self._started_by and self._started_by != os.getpid():
-                raise RuntimeError(
-                    "gearsvc.client.blocking was used before this process was forked, and its thread has stayed in the parent:"
-                    " use it in the child alone, or start the child anew (multiprocessing calls that spawn)"
-                )
-            if not running.running:
-                self._start(running)
-        if isInIOThread():
-            raise RuntimeError(
-                "gearsvc.client.blocking was called in the reactor's own thread, which would wait for itself:"
-                " use gearsvc.client there"
-            )
-        return running
-
-    def _start(self, reactor: Any) -> None:
-        # Those are for what blocks, such as the resolver, and would keep the program from ending.
-        reactor.getThreadPool().threadFactory = DaemonThread
-        begun = Flag()
-        mistakes: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                reactor.callWhenRunning(begun.set)
-                reactor.run(installSignalHandlers=False)
-            except BaseException as error:
-                mistakes.append(error)
-                begun.set()
-
-        Thread(target=run, name="gearsvc.client.blocking", daemon=True).start()
-        begun.wait()
-        if mistakes:
-            raise RuntimeError(f"Twisted's reactor can't be run for gearsvc.client.blocking: {mistakes[0]!r}") from mistakes[0]
-        self._started_by = os.getpid()
-
-    def begin(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-        """
-        Call a function in the reactor's thread.
-
-        @return: its result, or what its Deferred fires with.
-        """
-        outcome: Future[Any] = Future()
-
-        def call() -> None:
-            maybeDeferred(function, *arguments, **options).addCallbacks(outcome.set_result, failed)
-
-        def failed(reason: Failure) -> None:
-            outcome.set_exception(reason.value)
-
-        self.reactor().callFromThread(call)
-        return outcome
-
-    def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """
-        The same, and wait for it.
-        """
-        return self.begin(function, *arguments, **options).result()
-
-
-_thread = _ReactorThread()
 
 
 def _get(outcome: Future[Value], timeout: float | None, what: str) -> Value:
@@ -288,7 +203,7 @@ class TaskSet:
         Add a job; it is submitted when there is room.  The arguments are those
         of L{GearmanClient.submit}.
         """
-        _thread.call(self._tasks.add, *arguments, **options)
+        THREAD.call(self._tasks.add, *arguments, **options)
 
     def wait(self, timeout: float | None = None) -> list[Outcome]:
         """
@@ -298,7 +213,7 @@ class TaskSet:
             result, or the exception that L{Job.result} would raise.
         @raise TimeoutError: if they are not within so many seconds.
         """
-        return _get(_thread.begin(self._tasks.wait), timeout, "the jobs were not done")
+        return _get(THREAD.begin(self._tasks.wait), timeout, "the jobs were not done")
 
 
 class GearmanClient:
@@ -314,7 +229,7 @@ class GearmanClient:
         @raise ValueError: if one of them is no place.
         @raise RuntimeError: in the reactor's own thread.
         """
-        self._client: _Client = _thread.call(_Client, servers, max_packet=max_packet)
+        self._client: _Client = THREAD.call(_Client, servers, max_packet=max_packet)
 
     def __enter__(self) -> GearmanClient:
         return self
@@ -354,7 +269,7 @@ class GearmanClient:
             "retries": retries,
             "timeout": timeout,
         }
-        job: Job = _thread.call(Job, self._client, (function, workload), options)
+        job: Job = THREAD.call(Job, self._client, (function, workload), options)
         if background or at is not None:
             job.result()
         return job
@@ -396,7 +311,7 @@ class GearmanClient:
             not wait for anything.
         @raise ValueError: if none may be under way.
         """
-        tasks: TaskSet = _thread.call(TaskSet, self._client, outstanding, progress)
+        tasks: TaskSet = THREAD.call(TaskSet, self._client, outstanding, progress)
         return tasks
 
     def status(self, handle: Name, timeout: float | None = None) -> JobStatus:
@@ -406,7 +321,7 @@ class GearmanClient:
         @raise TimeoutError: if they have not answered within so many seconds.
         @raise ServerUnavailable: if none knows it, and one is not there.
         """
-        asked: Future[JobStatus] = _thread.begin(self._client.status, handle)
+        asked: Future[JobStatus] = THREAD.begin(self._client.status, handle)
         return _get(asked, timeout, "no server has answered")
 
     def status_by_unique(self, unique: Name, timeout: float | None = None) -> JobStatus:
@@ -417,7 +332,7 @@ class GearmanClient:
         @raise ServerError: if the server does not know the question.
         @raise ServerUnavailable: if it is not there.
         """
-        asked: Future[JobStatus] = _thread.begin(self._client.status_by_unique, unique)
+        asked: Future[JobStatus] = THREAD.begin(self._client.status_by_unique, unique)
         return _get(asked, timeout, "the server has not answered")
 
     def echo(self, data: Name = b"", timeout: float | None = None) -> bytes:
@@ -427,7 +342,7 @@ class GearmanClient:
         @raise TimeoutError: if it has not within so many seconds.
         @raise ServerUnavailable: if none is there.
         """
-        asked: Future[bytes] = _thread.begin(self._client.echo, data)
+        asked: Future[bytes] = THREAD.begin(self._client.echo, data)
         return _get(asked, timeout, "no server has answered")
 
     def close(self) -> None:
@@ -435,7 +350,7 @@ class GearmanClient:
         Leave all servers.  What is not done fails with
         L{ClientClosed<gearsvc.client.errors.ClientClosed>}.
         """
-        _thread.call(self._client.close)
+        THREAD.call(self._client.close)
 
 
 class GearmanWorker:
@@ -463,7 +378,7 @@ class GearmanWorker:
         @raise ValueError: if one of these can't be.
         @raise RuntimeError: in the reactor's own thread.
         """
-        self._worker: _Worker = _thread.call(
+        self._worker: _Worker = THREAD.call(
             _Worker, servers, concurrency=concurrency, client_id=client_id, max_packet=max_packet
         )
         self._stopping = Flag()
@@ -481,13 +396,13 @@ class GearmanWorker:
             comes of it then is dropped.
         @raise ValueError: if the name or the time-out can't be.
         """
-        _thread.call(self._worker.register, function, callable, timeout=timeout, threaded=True)
+        THREAD.call(self._worker.register, function, callable, timeout=timeout, threaded=True)
 
     def unregister(self, function: Name) -> None:
         """
         Do no more jobs of a function.
         """
-        _thread.call(self._worker.unregister, function)
+        THREAD.call(self._worker.unregister, function)
 
     def work(self) -> None:
         """
@@ -497,7 +412,7 @@ class GearmanWorker:
 
         @raise RuntimeError: if it has worked before.
         """
-        _thread.call(self._worker.start)
+        THREAD.call(self._worker.start)
         try:
             try:
                 self._left.result()
@@ -505,7 +420,7 @@ class GearmanWorker:
                 self.stop()
                 self._left.result()
         except BaseException:
-            _thread.call(self._worker.close)
+            THREAD.call(self._worker.close)
             raise
 
     def stop(self) -> None:

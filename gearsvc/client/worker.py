@@ -5,11 +5,11 @@ A worker of one or several job servers::
     worker.register("resize", resize)
     worker.start()
 
-Each server is a L{Bench}: a connection, what L{gearsvc.client.working} knows of
-it, and the jobs that it waits for.  The worker has so many hands, and gives each
-that is free to a bench where there may be a job, in turn; a hand that reaches
-for a job is not free until the answer is there.  So it never holds more jobs
-than it can do, from however many servers.
+Each server is a L{Bench<gearsvc.client.bench.Bench>}: a connection, what
+L{gearsvc.client.working} knows of it, and the jobs that it waits for.  The
+worker has so many hands, and gives each that is free to a bench where there may
+be a job, in turn; a hand that reaches for a job is not free until the answer is
+there.  So it never holds more jobs than it can do, from however many servers.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from threading import Thread
 from typing import Any, NamedTuple, Union
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from twisted.python.threadpool import ThreadPool
 
 from gearsvc.client.assigned import AssignedJob, as_bytes
-from gearsvc.client.connection import Connection, Peer
-from gearsvc.client.conversation import BadAnswer
+from gearsvc.client.bench import Bench, Task
 from gearsvc.client.errors import JobException, JobFailed
-from gearsvc.client.servers import Server, Where, servers_of
-from gearsvc.client.working import Assignment, Complaint, Rest, Standing, Working, server_timeout
+from gearsvc.client.servers import Where, servers_of
+from gearsvc.client.working import Assignment, Standing, Working, server_timeout
 from gearsvc.core.explain import text
 from gearsvc.core.packets import Type
 from gearsvc.logs import Logger
@@ -65,157 +63,6 @@ class Ability(NamedTuple):
     do: JobFunction
     timeout: float | None
     threaded: bool
-
-
-class _Task:
-    """
-    A job in a hand.
-    """
-
-    job: AssignedJob
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.threaded = False
-        self.doing: Deferred[Any] | None = None
-        self.timer: IDelayedCall | None = None
-
-    def lose(self) -> None:
-        """
-        Nobody waits for it any more.
-        """
-        self.job.lose()
-        self.stop_timer()
-
-    def stop_timer(self) -> None:
-        """
-        It is over, in time.
-        """
-        timer, self.timer = self.timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def cancel(self) -> None:
-        """
-        Nobody waits for it any more, and it is to end, if that can be done: a
-        thread can't be stopped.
-        """
-        self.lose()
-        if self.doing is not None and not self.threaded:
-            self.doing.cancel()
-
-
-class Bench(Peer):
-    """
-    One server, and the jobs that came from it.
-
-    @ivar working: what is known of the connection; C{None} while there is none.
-    @ivar left: fires when the connection has ended for good; C{None} before it
-        is closed.
-    """
-
-    def __init__(self, worker: GearmanWorker, server: Server, reactor: Any) -> None:
-        self.name = server.name
-        self.connection = Connection(server, reactor, self, stays=True)
-        self.working: Working | None = None
-        self.left: Deferred[None] | None = None
-        self._worker = worker
-        self._reactor = reactor
-        self._calls: set[IDelayedCall] = set()
-        self._said: str | None = None
-
-    def flush(self) -> None:
-        """
-        Send what is to be sent.
-        """
-        if self.working is not None:
-            data = self.working.data_to_send()
-            if data:
-                self.connection.write(data)
-
-    def later(self, seconds: float, function: Callable[..., object], *arguments: object) -> None:
-        """
-        Call a function later, if this same connection is there then.
-        """
-
-        def call() -> None:
-            self._calls.discard(delayed)
-            function(*arguments)
-            self._worker.turn()
-
-        delayed = self._reactor.callLater(seconds, call)
-        self._calls.add(delayed)
-
-    def leave(self) -> None:
-        """
-        Close the connection for good.
-        """
-        self.flush()
-        self._end()
-        if self.left is None:
-            self.left = self.connection.close()
-
-    def _end(self) -> None:
-        self.working = None
-        calls, self._calls = self._calls, set()
-        for call in calls:
-            call.cancel()
-
-    # The connection's side
-
-    def connected(self, connection: Connection) -> None:
-        """
-        Say what the worker can do.
-        """
-        self._said = None
-        log.info("Connected to the job server {server}", server=self.name)
-        self.working = self._worker.greet()
-        self._worker.turn()
-
-    def received(self, connection: Connection, data: bytes) -> None:
-        """
-        Hear what the server says.
-        """
-        if self.working is None:
-            return
-        try:
-            for kind, body in self.working.packets(data):
-                event = self.working.receive(kind, body, self._reactor.seconds())
-                if isinstance(event, Assignment):
-                    self._worker.take(self, event)
-                elif isinstance(event, Rest):
-                    self.later(event.seconds, self.working.rested)
-                elif isinstance(event, Complaint):
-                    self._complain(event)
-                if self.working is None:
-                    # The worker was closed by what it was to do.
-                    return
-        except BadAnswer as error:
-            connection.abort(f"what answers there is no job server, or a broken one: {error}")
-        self._worker.turn()
-
-    def _complain(self, complaint: Complaint) -> None:
-        say = log.debug if complaint.expected else log.error
-        say(
-            "The job server {server} says {code}: {text}",
-            server=self.name,
-            code=text(complaint.code),
-            text=text(complaint.text.rstrip(b"\0")),
-        )
-
-    def lost(self, connection: Connection, why: str) -> None:
-        """
-        The server queues again what was being done.
-        """
-        was_there = self.working is not None
-        self._end()
-        if self.left is not None:
-            return
-        if was_there or why != self._said:
-            # A server that stays away is not logged at every try.
-            self._said = why
-            log.error("The job server {server} is not there: {why}; it is tried again", server=self.name, why=why)
-        self._worker.lost(self)
 
 
 class GearmanWorker:
@@ -256,7 +103,7 @@ class GearmanWorker:
         self._abilities: dict[bytes, Ability] = {}
         # All that were ever there: a job may have been on its way when its function was taken back.
         self._known: dict[bytes, Ability] = {}
-        self._tasks: dict[_Task, None] = {}
+        self._tasks: dict[Task, None] = {}
         self._pool: ThreadPool | None = None
         self._started = False
         self._leaving = False
@@ -446,7 +293,7 @@ class GearmanWorker:
         """
         Do a job.
         """
-        task = _Task(bench)
+        task = Task(bench)
         task.job = job = AssignedJob(
             assignment.handle,
             assignment.function,
@@ -477,13 +324,13 @@ class GearmanWorker:
             self._pool.start()
         return self._pool
 
-    def _tell(self, task: _Task, kind: Type, *arguments: bytes) -> None:
+    def _tell(self, task: Task, kind: Type, *arguments: bytes) -> None:
         working = task.bench.working
         if not task.job.lost and working is not None:
             working.send(kind, task.job.handle, *arguments)
             task.bench.flush()
 
-    def _ended(self, result: bytes | Failure, task: _Task) -> None:
+    def _ended(self, result: bytes | Failure, task: Task) -> None:
         task.stop_timer()
         self._tasks.pop(task, None)
         job, working = task.job, task.bench.working
@@ -493,7 +340,7 @@ class GearmanWorker:
             working.complete(job.handle, result)
         self.turn()
 
-    def _failed(self, failure: Failure, task: _Task) -> None:
+    def _failed(self, failure: Failure, task: Task) -> None:
         job, working = task.job, task.bench.working
         deliberate = isinstance(failure.value, JobFailed) or (job.lost and failure.check(CancelledError))
         if not deliberate:
@@ -510,7 +357,7 @@ class GearmanWorker:
             said = safe_str(failure.value) or type(failure.value).__name__
             working.fail_with(job.handle, said.encode("utf-8", "backslashreplace"))
 
-    def _time_is_up(self, task: _Task, timeout: float) -> None:
+    def _time_is_up(self, task: Task, timeout: float) -> None:
         task.timer = None
         job, working = task.job, task.bench.working
         log.error(

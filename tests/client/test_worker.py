@@ -292,6 +292,24 @@ class WorkerTests(WorkerCase):
         worker.register(self.function, lambda job: b"third")
         self.assertEqual(await waits, b"third")
 
+    async def test_unregister_while_it_runs(self) -> None:
+        """
+        A job whose function is taken back runs on, and its result arrives; another of the function is not taken.
+        """
+        held = _Held()
+        worker = self.doing(held.do, concurrency=2)
+        running = self.client.submit(self.function)
+        await self.until(lambda: held.jobs, "the job runs")
+        worker.unregister(self.function)
+        waits = self.client.submit(self.function)
+        await waits.created
+        held.ends[0].callback(b"done")
+        self.assertEqual(await running, b"done")
+        await self.until(lambda: self.jobs() == (1, 0, 0), "the function is taken back")
+        self.assertEqual(len(held.jobs), 1)
+        worker.register(self.function, lambda job: b"later")
+        self.assertEqual(await waits, b"later")
+
     async def test_client_id(self) -> None:
         """
         The server knows the worker by its client id.
