@@ -24,7 +24,7 @@ from twisted.trial.unittest import TestCase
 from tests.checkout import copy_checkout
 from tests.console import Console, read_steps
 from tests.consoleweb.browser import browser
-from tests.running import PATIENCE, ROOT
+from tests.running import HOST, PATIENCE, ROOT
 
 DOCS = ROOT / "docs"
 
@@ -251,8 +251,10 @@ class CommandTests(unittest.TestCase):
         twistd = Path(sys.executable).with_name("twistd")
         console.add_program("python", f'PYTHONPATH={checkout} exec {sys.executable} "$@"')
         console.add_program("twistd", f'PYTHONPATH={checkout} exec {sys.executable} {twistd} "$@"')
-        # Where a server listens that is told no port.
+        # Where a server listens that is told no port, and where our commands look for it.
         console.environment["GEARMAND_PORT"] = str(console.ports[4730])
+        servers = f"GEARMAN_SERVERS={HOST}:{console.ports[4730]}"
+        console.add_program("gearsvc", f'{servers} PYTHONPATH={checkout} exec {sys.executable} -m gearsvc.cli "$@"')
         for program in (path for path in (checkout / "examples").rglob("*") if path.suffix in (".php", ".pl", ".py", ".tac")):
             program.write_text(re.sub(r"\b(4730|8080)\b", lambda match: str(console.ports[int(match[0])]), program.read_text()))
         steps = list(read_steps((DOCS / f"{page}.md").read_text()))
