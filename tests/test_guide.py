@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,9 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from twisted.trial.unittest import TestCase
 
+from gearsvc.config import Settings
+from gearsvc.service import JobServerService
+from gearsvc.tap import Options
 from tests.checkout import copy_checkout
 from tests.console import Console, read_steps
 from tests.consoleweb.browser import browser
@@ -232,6 +236,25 @@ class ProgramTests(unittest.TestCase):
         The page about composing shows all of examples/compose.tac.
         """
         self.assertIn("```python\n" + (ROOT / "examples" / "compose.tac").read_text() + "```\n", (DOCS / "composing.md").read_text())
+
+
+class SettingsTests(unittest.TestCase):
+    """
+    The settings that the page about composing shows.
+    """
+
+    def test_are_those_of_the_command_line(self) -> None:
+        """
+        A service that is made as the page shows it has the settings that the same words on the command line give.
+        """
+        _, shown = re.findall(r"^```python\n((?s:.+?))^```$", (DOCS / "composing.md").read_text(), re.MULTILINE)
+        service = eval(shown, {"JobServerService": JobServerService, "Settings": Settings})
+        words = "--port tcp:4730:interface=127.0.0.1 -q libsqlite3 --libsqlite3-db queue.db -r console"
+        options = Options()
+        options.parseOptions(words.split())
+        # The command line also has what was not given.
+        given = {name: options.settings.plugin_options[name] for name in service.settings.plugin_options}
+        self.assertEqual(service.settings, replace(options.settings, plugin_options=given))
 
 
 class CommandTests(unittest.TestCase):
