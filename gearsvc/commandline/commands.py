@@ -29,10 +29,26 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("work", "Do jobs with a command.", "gearsvc.commandline.work"),
         Command("gearman", "Take gearman(1)'s command line.", "gearsvc.commandline.gearman"),
     ),
-    "Servers": (
+    "Any job server": (
+        Command("status", "Show functions, and how many jobs they have.", "gearsvc.commandline.status"),
+        Command("workers", "Show workers, and what they can do.", "gearsvc.commandline.workers"),
+        Command("jobs", "Show jobs that wait or run.", "gearsvc.commandline.jobs"),
+        Command("explain", "Say why a job does not run.", "gearsvc.commandline.explain"),
+        Command("cancel", "Remove jobs that wait.", "gearsvc.commandline.cancel"),
+        Command("maxqueue", "Limit how many jobs may wait.", "gearsvc.commandline.maxqueue"),
+        Command("create", "Make functions known.", "gearsvc.commandline.create"),
+        Command("drop", "Have functions forgotten.", "gearsvc.commandline.drop"),
+        Command("top", "Watch it in the terminal.", "gearsvc.top.command"),
+        Command("ping", "Ask whether servers are there.", "gearsvc.commandline.ping"),
+        Command("version", "Show the version of a server.", "gearsvc.commandline.version"),
+        Command("gearadmin", "Take gearadmin(1)'s command line.", "gearsvc.commandline.gearadmin"),
+    ),
+    "The job server": (
         Command("serve", "Run the job server, with gearmand's command line.", "gearsvc.commandline.serve"),
         Command("queue", "Look at stored jobs, and move them from store to store.", "gearsvc.queuecommand.words"),
-        Command("top", "Watch a server in the terminal.", "gearsvc.top.command"),
+    ),
+    "This program": (
+        Command("completion", "Write what makes a shell complete this command line.", "gearsvc.commandline.completion"),
     ),
 }
 """

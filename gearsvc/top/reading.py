@@ -87,9 +87,13 @@ class TextConnection:
     Asks a server in the text protocol, and connects again when it has to.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, timeout: float = TIMEOUT) -> None:
+        """
+        @param timeout: how many seconds the server may take to answer.
+        """
         self.host = host
         self.port = port
+        self._timeout = timeout
         self._socket: socket.socket | None = None
 
     @property
@@ -107,10 +111,11 @@ class TextConnection:
         if connection is not None:
             connection.close()
 
-    def ask(self, command: str, is_list: bool = False) -> list[bytes]:
+    def ask(self, command: str | bytes, is_list: bool = False) -> list[bytes]:
         """
         Send a line.
 
+        @param command: the line, without its end.
         @param is_list: whether the answer ends with a line that is a dot (or
             is an error).
         @return: the answer's lines, without the dot.
@@ -118,8 +123,9 @@ class TextConnection:
         """
         try:
             if self._socket is None:
-                self._socket = socket.create_connection((self.host, self.port), TIMEOUT)
-            self._socket.sendall(command.encode() + b"\n")
+                self._socket = socket.create_connection((self.host, self.port), self._timeout)
+            # gearmand takes the last byte before a line feed for a carriage return.
+            self._socket.sendall((command.encode() if isinstance(command, str) else command) + b"\r\n")
             return self._read(self._socket, is_list)
         except OSError as error:
             self.close()

@@ -1,0 +1,63 @@
+"""
+C{gearsvc maxqueue}.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from gearsvc.commandline.administration import Administration, given
+from gearsvc.commandline.frame import add_server, add_timeout, describe, servers_of
+
+DESCRIPTION = """
+Limit how many jobs of a function there may be. What is submitted beyond that is
+refused, as "queue full". A limit for one priority counts the jobs of all priorities,
+and refuses those of its own. Limits are forgotten when the server ends.
+"""
+
+EXAMPLES = """
+gearsvc maxqueue resize 1000
+gearsvc maxqueue resize --high 0 --normal 1000 --low 100
+gearsvc maxqueue resize none
+"""
+
+
+def limit(word: str) -> int:
+    """
+    A check for a limit; 0 is none.
+    """
+    if word == "none":
+        return 0
+    if not (word.isascii() and word.isdecimal() and int(word) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"must be a number of jobs, or none, not {word!r}")
+    return int(word)
+
+
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """
+    Fill the parser.
+    """
+    describe(parser, DESCRIPTION, EXAMPLES)
+    parser.add_argument("function", metavar="FUNCTION", help="the function")
+    parser.add_argument(
+        "limit", metavar="LIMIT", nargs="?", type=limit, help="how many; 0 or none: no limit"
+    )
+    for name in ("high", "normal", "low"):
+        parser.add_argument(
+            f"--{name}", metavar="LIMIT", type=limit, help=f"the limit for jobs of {name} priority (default: LIMIT)"
+        )
+    add_server(parser)
+    add_timeout(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Limit it.
+    """
+    server = Administration(servers_of(arguments)[0], arguments.timeout)
+    by_priority = [arguments.high, arguments.normal, arguments.low]
+    limits = [arguments.limit or 0]
+    if any(each is not None for each in by_priority):
+        limits = [arguments.limit or 0 if each is None else each for each in by_priority]
+    server.do(b"maxqueue", given(arguments.function), *(b"%d" % each for each in limits))
+    return 0
