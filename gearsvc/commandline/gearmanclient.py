@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from gearsvc.client.client import GearmanClient
 from gearsvc.client.errors import JobException, JobFailed, ServerUnavailable
 from gearsvc.commandline.gearman import ERROR, NAME, Options, places
+from gearsvc.commandline.murmur import hashed_id
 from gearsvc.commandline.running import report
 from gearsvc.commandline.workloads import Pieces
 from gearsvc.core.jobs import Priority
@@ -84,6 +85,8 @@ class Client:
     async def _submit(self, workload: bytes) -> None:
         options = self._options
         run = _Run(self, len(options.functions), options.timeout)
+        # (What "-" stands for is known to the server.)
+        unique = hashed_id(workload) if options.unique == "#" else options.unique.encode(errors="surrogateescape")
         for name in options.functions:
             function = name.encode(errors="surrogateescape")
             task = _Task(run, function, options)
@@ -91,7 +94,7 @@ class Client:
                 job = self._client.submit(
                     function,
                     workload,
-                    unique=options.unique.encode(errors="surrogateescape"),
+                    unique=unique,
                     priority=Priority[options.priority],
                     background=options.background,
                     on_data=task.data,

@@ -378,7 +378,7 @@ def what_happened(failure: Failure) -> tuple[int, str]:
     if isinstance(error, JobFailed):
         return JOB_FAILED, "the job failed"
     if isinstance(error, ServerUnavailable):
-        return NO_SERVER, f"{error}"
+        return NO_SERVER, f"{error}; --server names another"
     if isinstance(error, SubmitTimeout):
         return TOO_LATE, "the job took longer than --timeout"
     if isinstance(error, GearmanError):

@@ -172,6 +172,17 @@ class ClientTests(BothTools):
             worker = self.run_program(*at[:-3], "-w", "-c", "3", "-f", "order")
             self.assertEqual(worker.stdout, b"high,normal,low,")
 
+    def test_hashed_ids(self) -> None:
+        """
+        C{-u #} makes the same unique id of the data as gearman(1) does, and C{-u -} too.
+        """
+        at = ("-h", HOST, "-p", str(self.server.port), "-b", "-f", "hashed")
+        words = ("a", "abc", "abcd", "some more of it")
+        for unique in ("#", "-"):
+            for command in (("gearman",), (*GEARSVC, "gearman")):
+                self.assertEqual(self.run_program(*command, *at, "-u", unique, *words).returncode, 0)
+        self.assertEqual(self.server.status("hashed"), (2 * len(words), 0, 0))
+
     def test_handles(self) -> None:
         """
         C{-v} writes the handle when the job is there, which can be seen in a terminal: into a pipe, gearman(1) writes it

@@ -5,15 +5,24 @@ What docs/jobs-from-the-shell.md says is so: its commands are run.
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import unittest
 from pathlib import Path
 
 from tests.checkout import copy_checkout
 from tests.console import Console, read_steps
-from tests.running import HOST, ROOT
+from tests.running import HOST, ROOT, wait_until
 
 PAGE = ROOT / "docs" / "jobs-from-the-shell.md"
+
+
+def is_there(port: int) -> bool:
+    """
+    Whether something listens on a port.
+    """
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 class ShellPageTests(unittest.TestCase):
@@ -34,3 +43,6 @@ class ShellPageTests(unittest.TestCase):
         self.assertGreater(len(steps), 14)
         for step in steps:
             console.run(step)
+            if step.terminal == "server":
+                # A worker that came before it would try again only after a while.
+                wait_until(lambda: is_there(console.ports[4730]), "the server is there")
