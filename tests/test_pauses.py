@@ -16,7 +16,7 @@ from gearsvc.core.packets import Type
 from tests.consoleweb.remote import RemoteConsole
 from tests.durable import OnFile, OnMemcached, OnMySQL, OnPostgreSQL, OnRedis, OnSQLite, OnTokyoCabinet
 from tests.running import ROOT, start_server, wait_until
-from tests.stores.takeover import Peer
+from tests.stores.takeover import Peer, let_removals_go
 
 if TYPE_CHECKING:
     Base = SynchronousTestCase
@@ -107,7 +107,8 @@ class Paused(Base):
         self.assertEqual((kind, body), (Type.JOB_ASSIGN, handles[3] + b"\0work\0first"))
         worker.send(Type.WORK_COMPLETE, handles[3], b"")
         self.assertEqual([workload for _, _, workload in worker.drain()], [b"0", b"1", b"2", b"new", b"newest"])
-        # No add overtakes a removal: once this is acknowledged, the pause is gone from the store.
+        let_removals_go()
+        # Once this is acknowledged, the pause is gone from the store.
         client.submit(Type.SUBMIT_JOB_BG, b"work", b"", b"last")
         self.restart()
         self.assertEqual(self.server.admin("show paused"), b".\n")

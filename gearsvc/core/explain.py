@@ -8,6 +8,7 @@ L{gearsvc.core.jobserver} do, and names the first that keeps the job where it is
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sized
 from typing import TYPE_CHECKING, NamedTuple
 
 from gearsvc.core.jobs import DELAYED, FINISHED, RUNNING, STORING, Job
@@ -190,7 +191,7 @@ def _of_workers(server: JobServer, queue: FunctionQueue, now: float) -> Explanat
             others = f" {len(woken):,} more {_was(woken)} woken and {_has(woken)} not asked for a job yet."
         return Explanation(
             "asleep",
-            f"{_those(asleep)} that can do it {_is(asleep)} asleep, the longest for {span(now - longest)};"
+            f"{_those(asleep)} that can do it {_is(asleep)} asleep, {_longest(asleep)}{span(now - longest)};"
             f" more are woken within --wakeup-delay.{others}",
             facts,
         )
@@ -219,7 +220,7 @@ def _busy(server: JobServer, queue: FunctionQueue, busy: list[Session], now: flo
         "busy_with": [f"{text(job.handle)} of {text(job.function)} since {since:.3f}" for since, job in jobs[:LISTED]],
         "busy_since": jobs[0][0],
     }
-    longest = f"the longest for {span(now - jobs[0][0])}, with {text(jobs[0][1].handle)}"
+    longest = f"{_longest(jobs)}{span(now - jobs[0][0])}, with {text(jobs[0][1].handle)}"
     elsewhere = Counter(job.function for _, job in jobs if job.queue is not queue)
     if sum(elsewhere.values()) == len(jobs):
         function, _ = elsewhere.most_common(1)[0]
@@ -245,6 +246,10 @@ def _those(workers: list[Session]) -> str:
 
 def _is(workers: list[Session]) -> str:
     return "is" if len(workers) == 1 else "are"
+
+
+def _longest(those: Sized) -> str:
+    return "for " if len(those) == 1 else "the longest for "
 
 
 def _was(workers: list[Session]) -> str:

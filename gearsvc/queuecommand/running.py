@@ -8,8 +8,9 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -51,6 +52,17 @@ EXPECTED = (CommandError, StoreError, SettingsError, OSError)
 """
 What ends a command without being a mistake in the program.
 """
+
+
+def mistake(error: BaseException, raised: TracebackType | None) -> str:
+    """
+    One line about what nobody expected, for whoever is to mend it.
+
+    @param raised: where it was.
+    """
+    frames = traceback.extract_tb(raised)
+    place = f", in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"there is a mistake in the program: {error!r}{place}"
 
 
 class Interruption:
@@ -125,7 +137,7 @@ class LogLines:
             return
         failure = event.get("log_failure")
         if failure is not None:
-            report(self._name, f"there is a mistake in the program: {failure.value!r}")
+            report(self._name, mistake(failure.value, failure.getTracebackObject()))
         elif event.get("log_namespace") != "twisted.internet.defer":
             # (That says that a failure is about to follow.)
             report(self._name, eventAsText(event, includeTimestamp=False, includeSystem=False))
@@ -187,7 +199,7 @@ def run(
             tell(reason_of(error))
             return 1
         except Exception as error:
-            tell(f"there is a mistake in the program: {error!r}")
+            tell(mistake(error, error.__traceback__))
             return 1
         return 0
 

@@ -23,7 +23,8 @@ from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import Accept, IQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import memcachedlease
-from gearsvc.stores.memcachedclient import Address, Commands, Servers
+from gearsvc.stores.memcachedclient import Address, Servers
+from gearsvc.stores.memcachedconnection import Commands
 from gearsvc.stores.memcachedindex import (
     ALWAYS,
     Keys,

@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
 from gearsvc.logs import Logger
-from gearsvc.stores.memcachedclient import Servers, Value
+from gearsvc.stores.memcachedclient import Servers
+from gearsvc.stores.memcachedconnection import Value
 from gearsvc.stores.memcachedindex import ALWAYS, Entry, Index, Keys, Place, Segment, read_entry, read_segment
 
 log = Logger(__name__)

@@ -110,7 +110,7 @@ class WaitingTests(Case):
         first, second = await self.submit(b"f"), await self.submit(b"f")
         worker.says("SET_CLIENT_ID w")
         await self.grabs(worker)
-        facts = await self.why(second, "busy", rf"The one worker that can do it is busy, the longest for SECOND, with {first}\.")
+        facts = await self.why(second, "busy", rf"The one worker that can do it is busy, for SECOND, with {first}\.")
         self.assertEqual((facts["ahead"], facts["workers"], facts["busy"]), (0, 1, ["127.0.0.1#1 (w)"]))
         self.assertEqual(facts["busy_with"], [f"{first} of f since {facts['busy_since']:.3f}"])
 
@@ -135,7 +135,7 @@ class WaitingTests(Case):
         worker = await self.worker("g", "f")
         handle, other = await self.submit(b"f"), await self.submit(b"g")
         await self.grabs(worker)
-        sentence = rf"The one worker that can do it is busy with other functions, such as g: the longest for SECOND, with {other}\."
+        sentence = rf"The one worker that can do it is busy with other functions, such as g: for SECOND, with {other}\."
         await self.why(handle, "busy_elsewhere", sentence)
 
     async def test_others_first(self) -> None:
@@ -160,7 +160,7 @@ class WaitingTests(Case):
         await self.sleeper("f")
         handle = await self.submit(b"f")
         self.assertEqual(await first.hears(), "NOOP")
-        sentence = r"The one worker that can do it is asleep, the longest for SECOND; more are woken within --wakeup-delay\. 1 more was woken .*"
+        sentence = r"The one worker that can do it is asleep, for SECOND; more are woken within --wakeup-delay\. 1 more was woken .*"
         facts = await self.why(handle, "asleep", sentence)
         self.assertEqual((facts["asleep"], facts["woken"]), (["127.0.0.1#2"], ["127.0.0.1#1"]))
         self.assertLessEqual(facts["asleep_since"], facts["woken_at"])

@@ -54,7 +54,7 @@ class ExplainTests(CoreCase):
         worker.says("SET_CLIENT_ID w", "GRAB_JOB")
         self.clock.advance(12)
         found = self.why(
-            b"H:2", "busy", r"The one worker that can do it is busy, the longest for 12 seconds, with H:1\."
+            b"H:2", "busy", r"The one worker that can do it is busy, for 12 seconds, with H:1\."
         )
         self.assertEqual((found.facts["ahead"], found.facts["busy"]), (0, ["127.0.0.1#1 (w)"]))
         self.assertEqual(found.facts["busy_with"], [f"H:1 of f since {NOON:.3f}"])

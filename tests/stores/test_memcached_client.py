@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gearsvc.interfaces import StoreError
 from gearsvc.stores import memcachedclient, memcachedlease, ownership
-from gearsvc.stores.memcachedclient import Address, Commands, Servers, libmemcached_hash, parse_addresses
+from gearsvc.stores.memcachedclient import Address, Servers, libmemcached_hash, parse_addresses
+from gearsvc.stores.memcachedconnection import Commands
 from gearsvc.stores.memcachedlease import Lease
 from gearsvc.testing import sleep
 from tests.running import HOST, free_port

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gearsvc.core.packets import Type
 from gearsvc.stores import tokyocabinet
 from tests.running import start_server
-from tests.stores.takeover import Peer
+from tests.stores.takeover import Peer, let_removals_go
 from tests.stores.test_tokyocabinet import new_path
 from tests.stores.tokyocabinets import Cabinet, Job, as_gearmand_reads, gearmands_record, key_gearmand_removes
 
@@ -125,7 +125,8 @@ class HashTableTakeover(SynchronousTestCase):
         peer = self.start()
         handle = peer.submit(Type.SUBMIT_JOB_BG, b"resize", b"", b"three")
         self.assertEqual(peer.drain(b"rotate"), [(b"rotate", b"theirs", b"two")])
-        # No add overtakes a removal: once this is acknowledged, the other job is gone.
+        let_removals_go()
+        # Once this is acknowledged, the other job is gone.
         peer.submit(Type.SUBMIT_JOB_BG, b"flip", b"ours", b"four")
         self.server.kill()
         self.assertEqual({job.workload for job in self.replay_of_gearmand().values()}, {b"one", b"three", b"four"})
@@ -150,7 +151,7 @@ class HashTableTakeover(SynchronousTestCase):
         self.server.kill()
         client = self.start()
         self.assertEqual(client.drain(b"a"), [(b"a", b"b-c", b"ours")])
-        # As above.
+        let_removals_go()
         client.submit(Type.SUBMIT_JOB_BG, b"x", b"x", b"x")
         self.server.kill()
         client = self.start()
