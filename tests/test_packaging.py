@@ -74,7 +74,7 @@ class ContentsTests(unittest.TestCase):
     def test_wheel_holds_the_packages_and_nothing_else(self) -> None:
         """
         The wheel has every module of gearsvc, what the console's pages are shown with, its one plugin of Twisted's,
-        two files of data, and no more.
+        its manual page, samples, and no more.
         """
         with zipfile.ZipFile(distributions().wheel) as wheel:
             names = {name for name in wheel.namelist() if ".dist-info/" not in name}
@@ -87,7 +87,8 @@ class ContentsTests(unittest.TestCase):
             modules
             | shown_with
             | {"gearsvc/py.typed", "twisted/plugins/gearsvc_plugin.py"}
-            | {data + name for name in shared},
+            | {data + name for name in shared}
+            | {f"gearsvc-{gearsvc.__version__}.data/data/share/man/man1/gearsvc.1"},
         )
 
     def test_sdist_holds_what_a_packager_needs(self) -> None:
@@ -99,7 +100,7 @@ class ContentsTests(unittest.TestCase):
         checkout = distributions().directory / "checkout"
         expected = {
             path.relative_to(checkout).as_posix()
-            for directory in ("benchmarks", "contrib", "docs", "examples", "gearsvc", "scripts", "tests", "twisted")
+            for directory in ("benchmarks", "contrib", "docs", "examples", "gearsvc", "man", "scripts", "tests", "twisted")
             for path in (checkout / directory).rglob("*")
             if path.is_file() and path.name != "dropin.cache"
         }

@@ -244,20 +244,20 @@ class CommandTests(CommandCase):
 
     def test_wrong_words(self) -> None:
         """
-        What can't be is told in one line, with status 1.
+        What can't be is told in one line: with status 2 for words that cannot be understood, and 1 for what cannot be done.
         """
-        for words, part in (
-            (["x:y"], "HOST:PORT"),
-            (["--interval", "0"], "'0'"),
-            (["--sort", "colour"], "waiting"),
-            (["--console", "ftp://x"], "ftp://x"),
-            (["--token-file", "/no/such/file"], "/no/such/file"),
-            (["--nosuch"], "--nosuch"),
-            ([f"{HOST}:{free_port()}", "--once"], "refused"),
-            ([f"{HOST}:{free_port()}"], "--once"),
+        for words, part, status in (
+            (["x:y"], "HOST:PORT", 2),
+            (["--interval", "0"], "'0'", 2),
+            (["--sort", "colour"], "waiting", 2),
+            (["--console", "ftp://x"], "ftp://x", 1),
+            (["--token-file", "/no/such/file"], "/no/such/file", 1),
+            (["--nosuch"], "--nosuch", 2),
+            ([f"{HOST}:{free_port()}", "--once"], "refused", 1),
+            ([f"{HOST}:{free_port()}"], "--once", 1),
         ):
             result = self.run_command(*GEARSVC, "top", *words)
-            self.assertEqual((result.returncode, result.stdout), (1, ""), words)
+            self.assertEqual((result.returncode, result.stdout), (status, ""), words)
             self.assert_one_line(result.stderr, "gearsvc top: ", part)
 
     def test_help(self) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 import argparse
 
 from gearsvc.commandline.administration import Administration, Refused, given
-from gearsvc.commandline.frame import add_server, add_timeout, describe, servers_of
-from gearsvc.commandline.running import report
+from gearsvc.commandline.frame import add_server, add_timeout, describe, report, servers_of
 
 NAME = "gearsvc cancel"
 

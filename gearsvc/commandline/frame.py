@@ -70,6 +70,15 @@ def escaped(message: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in message)
 
 
+def report(name: str, message: str) -> None:
+    """
+    Tell the user, in one line on stderr.
+
+    @param name: the command.
+    """
+    print(escaped(f"{name}: {message}"), file=sys.stderr, flush=True)
+
+
 def describe(parser: argparse.ArgumentParser, description: str, examples: str, more: str = "") -> None:
     """
     Say what a command is for.

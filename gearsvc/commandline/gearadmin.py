@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gearsvc.commandline.frame import DEFAULT_HOST, DEFAULT_PORT, Parser, describe
-from gearsvc.commandline.running import report
+from gearsvc.commandline.frame import DEFAULT_HOST, DEFAULT_PORT, Parser, describe, report
 from gearsvc.top.reading import TextConnection, Unreachable
 
 NAME = "gearsvc gearadmin"
@@ -86,7 +85,7 @@ def main(words: Sequence[str]) -> int:
 
     @return: gearadmin's exit status.
     """
-    parser = Parser(prog=NAME, add_help=False)
+    parser = Parser(prog=NAME, add_help=False, allow_abbrev=True)
     add_parser(parser)
     try:
         arguments = parser.parse_args(words)

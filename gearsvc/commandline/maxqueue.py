@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from gearsvc.commandline.administration import Administration, given
-from gearsvc.commandline.frame import add_server, add_timeout, describe, servers_of
+from gearsvc.commandline.frame import CommandError, add_server, add_timeout, describe, servers_of
 
 DESCRIPTION = """
 Limit how many jobs of a function there may be. What is submitted beyond that is
@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     Limit it.
     """
-    server = Administration(servers_of(arguments)[0], arguments.timeout)
     by_priority = [arguments.high, arguments.normal, arguments.low]
+    if arguments.limit is None and by_priority == [None, None, None]:
+        raise CommandError("there is no limit to set; give one, or none to have no limit any more")
+    server = Administration(servers_of(arguments)[0], arguments.timeout)
     limits = [arguments.limit or 0]
     if any(each is not None for each in by_priority):
         limits = [arguments.limit or 0 if each is None else each for each in by_priority]

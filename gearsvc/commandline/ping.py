@@ -8,8 +8,7 @@ import argparse
 import time
 
 from gearsvc.commandline.administration import Administration
-from gearsvc.commandline.frame import CommandError, add_server, add_timeout, describe, servers_of
-from gearsvc.commandline.running import report
+from gearsvc.commandline.frame import CommandError, add_server, add_timeout, describe, report, servers_of
 from gearsvc.core.explain import text
 
 NAME = "gearsvc ping"

@@ -5,7 +5,6 @@ Runs a command that needs the reactor, to its end.
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
@@ -14,17 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, eventAsText
 from zope.interface import implementer
 
-from gearsvc.commandline.frame import CommandError, escaped
+from gearsvc.commandline.frame import CommandError, report as report
 from gearsvc.logs import WARNING, begin_logging, level_of, set_verbosity
-
-
-def report(name: str, message: str) -> None:
-    """
-    Tell the user, in one line on stderr.
-
-    @param name: the command.
-    """
-    print(escaped(f"{name}: {message}"), file=sys.stderr, flush=True)
 
 
 @implementer(ILogObserver)

@@ -291,6 +291,7 @@ class GearadminTests(AdministrationCase):
             ["--status", "--getpid", "--show-jobs", "--workers", "--show-unique-jobs", "--server-version", "--priority-status"],
             ["--status", "--create-function", "i", "--cancel-job", "H:nobody:1", "--server-verbose", "word"],
             ["-S", "--status"],
+            ["--stat"],
         ):
             self.both(*words)
         self.run_program(*GEARSVC, "gearadmin", "-h", HOST, "-p", str(self.server.port), "--cancel-job", handles[0], PYTHONPATH=str(ROOT))
