@@ -5,6 +5,7 @@ A worker whose every packet is known, and the commands run against it.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import shutil
 import socket
@@ -14,10 +15,12 @@ import sys
 import tempfile
 import unittest
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from threading import Thread
 from typing import IO, ClassVar
 
+from gearsvc.cli import main
 from gearsvc.core.packets import REQUEST, Type
 from tests.running import HOST, PATIENCE, ROOT, RunningServer, start_server, wait_until
 
@@ -174,6 +177,20 @@ class ScriptedCase(unittest.TestCase):
         Run C{gearsvc}.
         """
         return self.run_program(*GEARSVC, *words, input=input, **variables)
+
+    def refused(self, *words: str) -> tuple[int, bytes]:
+        """
+        Run C{gearsvc} in this process, with a command line that it does not get far with: no reactor runs.
+
+        @return: the exit status, and what it wrote to stderr.
+        """
+        with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
+            try:
+                status = main(words)
+            except SystemExit as end:
+                status = int(end.code or 0)
+        self.assertEqual(output.getvalue(), "")
+        return status, errors.getvalue().encode()
 
     def start_gearsvc(self, *words: str, **variables: str) -> subprocess.Popen[bytes]:
         """

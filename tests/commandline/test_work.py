@@ -147,7 +147,7 @@ class JobTests(WorkCase):
         C{--jobs} is how many it does at a time, and C{--count} holds then too.
         """
         os.mkfifo(self.directory / "hold")
-        process = self.work("slow", "--jobs", "2", "--count", "3", "--", "sh", "-c", "read nothing < hold")
+        process = self.work("slow", "--jobs", "2", "--count", "3", "--", "sh", "-c", "read nothing < hold || :")
         for _ in range(5):
             self.ask("slow", b"x", "-b")
         wait_until(lambda: self.server.status("slow")[1] == 2, "two jobs run")
@@ -302,6 +302,6 @@ class EndTests(WorkCase):
             (("f", "--jobs", "many", "--", "cat"), 2, "--jobs"),
             (("f", "--server", "one:two", "--", "cat"), 2, "--server"),
         ):
-            done = self.gearsvc("work", *words)
-            self.assertEqual((done.returncode, done.stdout), (status, b""), words)
-            self.assert_one_line(done.stderr, "gearsvc work: ", what)
+            found, errors = self.refused("work", *words)
+            self.assertEqual(found, status, words)
+            self.assert_one_line(errors, "gearsvc work: ", what)
