@@ -322,7 +322,8 @@ class JobServerService(MultiService):
         """
         from gearsvc.client import GearmanClient
 
-        return self._accompany(GearmanClient, options)
+        client: GearmanClient = self._accompany(GearmanClient, options)
+        return client
 
     def worker(self, **options: Any) -> GearmanWorker:
         """
@@ -332,7 +333,8 @@ class JobServerService(MultiService):
         """
         from gearsvc.client import GearmanWorker
 
-        return self._accompany(GearmanWorker, options)
+        worker: GearmanWorker = self._accompany(GearmanWorker, options)
+        return worker
 
     def _accompany(self, make: Any, options: dict[str, Any]) -> Any:
         companion = make([InProcessEndpoint(self)], reactor=self.reactor, **options)
