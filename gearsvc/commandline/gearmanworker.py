@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from gearsvc.client.assigned import AssignedJob
 from gearsvc.client.commands import CommandUnusable, JobCommand, check_command
+from gearsvc.client.errors import JobFailed
 from gearsvc.client.worker import GearmanWorker
 from gearsvc.commandline.frame import CommandError
 from gearsvc.commandline.gearman import NAME, Options, places
@@ -37,7 +38,7 @@ class Worker:
         # How many are left to be done; never 0 if there is no limit.
         self._left = options.count or -1
         self._patience: Any = None
-        self._running = False
+        self._broken: BrokenPipeError | None = None
         self._draining = False
         self._ended: Deferred[None] = Deferred()
         self._status = 0
@@ -61,6 +62,8 @@ class Worker:
         self._wait()
         await self._ended
         await self._worker.close()
+        if self._broken is not None:
+            raise self._broken
         return self._status
 
     def _wait(self) -> None:
@@ -85,11 +88,20 @@ class Worker:
         try:
             if self._command is not None:
                 return await self._command(job)
-            sys.stdout.buffer.write(job.workload)
-            sys.stdout.buffer.flush()
+            self._write(job.workload)
             return b""
         finally:
             self._wait()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            # It would be so for each of the jobs to come.
+            self._broken = error
+            self._drain()
+            raise JobFailed("nobody reads what is written") from None
 
     def _drain(self) -> None:
         if not self._draining:

@@ -62,7 +62,8 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         help="end a command that takes longer, and all that it has started; its job fails (default: no limit)",
     )
-    parser.add_argument("--count", metavar="N", type=number, help="end after N jobs (default: no limit)")
+    count = "end after N jobs (default: no limit); with --jobs and several servers it may be a few more"
+    parser.add_argument("--count", metavar="N", type=number, help=count)
     parser.add_argument(
         "--lines", action="store_true", help="send each line of the output at once, as data, and an empty result in the end"
     )

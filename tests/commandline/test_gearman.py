@@ -339,6 +339,19 @@ class WorkerTests(BothTools):
         for result in self.workers("show", 3, "-c", "3").values():
             self.assertEqual(result, (0, b"one\ntwo\nthree\n", b""))
 
+    def test_closed_output(self) -> None:
+        """
+        When nobody reads what is written any more, ours lets the job fail and ends without a word.
+        """
+        at = ("-h", HOST, "-p", str(self.server.port), "-f", "unread")
+        worker = self.start_gearsvc("gearman", *at, "-w")
+        assert worker.stdout is not None and worker.stderr is not None
+        worker.stdout.close()
+        done = self.run_program("gearman", *at, "x")
+        self.assertEqual((done.returncode, done.stderr), (1, b"Job failed\n"))
+        self.assertEqual((worker.wait(PATIENCE), worker.stderr.read()), (1, b""))
+        worker.stdout = None
+
     def test_nothing_to_do(self) -> None:
         """
         With C{-t} a worker waits so long for a job, and C{-c} counts that as one.
