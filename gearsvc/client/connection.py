@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -200,7 +200,9 @@ class Connection:
         self._attempt = None
         if self._closed:
             return
-        self._gone(reason.getErrorMessage())
+        error = reason.value
+        # (What Twisted says itself has the number of the error, and says it twice.)
+        self._gone(str(error.args[0]) if isinstance(error, ConnectError) and error.args and error.args[0] else reason.getErrorMessage())
 
     def _lost(self, protocol: _Protocol, reason: Failure) -> None:
         if self._protocol is not protocol:
