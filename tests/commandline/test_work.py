@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from tests.commandline.scripted import ScriptedCase
@@ -158,7 +159,8 @@ class JobTests(WorkCase):
                 descriptor = os.open(self.directory / "hold", os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
                 continue
-            with open(descriptor, "wb", buffering=0) as hold:
+            # (Or be gone by now.)
+            with open(descriptor, "wb", buffering=0) as hold, suppress(BrokenPipeError):
                 hold.write(b"go on\n")
         self.assertEqual(self.end_of(process), (0, ""))
         self.assertEqual(self.server.status("slow"), (2, 0, 0))
