@@ -179,14 +179,15 @@ class Refused(CommandError):
     """
     The server does not do what it was asked.
 
-    @ivar code: its code for why.
+    @ivar code: its code for why, if it has one.
     """
 
     def __init__(self, name: str, line: bytes) -> None:
-        words = line.split(b" ", 2)
-        self.code = words[1] if len(words) > 1 else b""
-        said = unquote_plus(text(words[2])) if len(words) > 2 else ""
-        super().__init__(f"{name} refuses it: {said or text(self.code).replace('_', ' ').lower() or 'it does not say why'}")
+        said = line.removeprefix(b"ERR").strip()
+        code, _, rest = said.partition(b" ")
+        # (Of some refusals there are words alone.)
+        self.code, said = (code, rest) if code.isupper() else (b"", said)
+        super().__init__(f"{name} refuses it: {unquote_plus(text(said)) or text(self.code).replace('_', ' ').lower() or 'it does not say why'}")
 
 
 def _number(digits: bytes) -> int:

@@ -12,8 +12,8 @@ from gearsvc.commandline.frame import add_server, add_timeout, describe, report,
 NAME = "gearsvc cancel"
 
 DESCRIPTION = """
-Remove jobs that wait. One that runs cannot be cancelled: no server stops a job that
-a worker has begun.
+Remove jobs. Their clients hear that they failed. A worker that has begun with one is
+not stopped; what it still sends is of no use.
 """
 
 EXAMPLES = """
@@ -22,7 +22,7 @@ gearsvc jobs --json | jq -r '.[].handle' | xargs gearsvc cancel
 """
 
 MORE = """
-The exit status is 1 if one of them does not wait (any more).
+The exit status is 1 if one of them is not there (any more).
 """
 
 
@@ -48,6 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
         except Refused as error:
             if error.code != b"UNKNOWN_JOB":
                 raise
-            report(NAME, f"{handle}: no job of this handle waits")
+            report(NAME, f"{handle}: there is no job of this handle")
             status = 1
     return status

@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("workers", "Show workers, and what they can do.", "gearsvc.commandline.workers"),
         Command("jobs", "Show jobs that wait or run.", "gearsvc.commandline.jobs"),
         Command("explain", "Say why a job does not run.", "gearsvc.commandline.explain"),
-        Command("cancel", "Remove jobs that wait.", "gearsvc.commandline.cancel"),
+        Command("cancel", "Remove jobs.", "gearsvc.commandline.cancel"),
         Command("maxqueue", "Limit how many jobs may wait.", "gearsvc.commandline.maxqueue"),
         Command("create", "Make functions known.", "gearsvc.commandline.create"),
         Command("drop", "Have functions forgotten.", "gearsvc.commandline.drop"),

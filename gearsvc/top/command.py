@@ -18,7 +18,7 @@ from threading import Event, Thread
 from rich.console import Console as Terminal
 from rich.live import Live
 
-from gearsvc.commandline.frame import DEFAULT_PORT, address, describe
+from gearsvc.commandline.frame import DEFAULT_HOST, DEFAULT_PORT, address, describe, servers_of
 from gearsvc.top.reading import Console, Snapshot, Source, TextConnection, Unreachable
 from gearsvc.top.screen import COLUMNS, SORT_KEYS, View, render
 
@@ -66,8 +66,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="HOST[:PORT]",
         type=address,
-        default=("127.0.0.1", DEFAULT_PORT),
-        help="the server (default: 127.0.0.1:4730)",
+        help=f"the server (default: what GEARMAN_SERVER or GEARMAN_SERVERS names, or {DEFAULT_HOST}:{DEFAULT_PORT})",
     )
     parser.add_argument(
         "--console", metavar="URL", help=f"the server's console (default: http://127.0.0.1:{CONSOLE_PORT}, if it is this server's)"
@@ -93,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             print(f"gearsvc top: --token-file: cannot read {options.token_file}: {error}", file=sys.stderr)
             return 1
-    host, port = options.server
+    host, port = servers_of(options)[0]
     local = host in ("127.0.0.1", "localhost", "::1")
     url = options.console or (f"http://127.0.0.1:{CONSOLE_PORT}" if local else None)
     if url is not None and not url.startswith(("http://", "https://")):

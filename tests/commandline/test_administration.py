@@ -187,7 +187,8 @@ class ChangingTests(AdministrationCase):
         self.assertEqual(self.output("drop", "crop"), "")
         self.assertEqual([each["function"] for each in self.json("status")], ["resize"])
         self.worker("crop", "true")
-        self.assert_fails("gearsvc drop: .* refuses it: .*workers.*", "drop", "crop", "--server", self.at)
+        problem = "there are still connected workers or executing clients"
+        self.assert_fails(f"gearsvc drop: {self.at} refuses it: {problem}", "drop", "crop", "--server", self.at)
 
     def test_cancel(self) -> None:
         """
@@ -196,7 +197,7 @@ class ChangingTests(AdministrationCase):
         handles = [self.submit("resize", unique) for unique in "ab"]
         done = self.gearsvc("cancel", handles[0], "H:nobody:1", handles[1], "--server", self.at)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertEqual(done.stderr, b"gearsvc cancel: H:nobody:1: no job of this handle waits\n")
+        self.assertEqual(done.stderr, b"gearsvc cancel: H:nobody:1: there is no job of this handle\n")
         self.assertEqual([job for job in self.json("jobs") if not job["ignored"]], [])
         self.assertEqual(self.output("jobs"), "There are no jobs.\n")
 
