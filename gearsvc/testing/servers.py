@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Awaitable, Callable
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -21,8 +21,8 @@ NOON = 1_700_000_000.0
 """The time of day, in Unix seconds, when a L{JobServerClock} starts."""
 
 
-def _deferred(awaitable: Awaitable[Any]) -> Deferred[Any]:
-    return awaitable if isinstance(awaitable, Deferred) else ensureDeferred(awaitable)  # type: ignore[arg-type]
+async def _outcome(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 class JobServerClock(Clock):
@@ -115,8 +115,7 @@ class ClockedJobServer:
         @raise Exception: whatever it fails with.
         """
         outcome: list[Any] = []
-        waiting = _deferred(awaitable)
-        waiting.addBoth(outcome.append)
+        Deferred.fromCoroutine(_outcome(awaitable)).addBoth(outcome.append)
         self.advance()
         if not outcome:
             raise AssertionError("nothing has come of it yet: let time pass (advance), or look at what it waits for")
@@ -126,10 +125,13 @@ class ClockedJobServer:
 
     def stop(self) -> None:
         """
-        Stop the server, with its clients and workers.
+        Stop the server, with its clients and workers.  Once it has stopped,
+        this does nothing.
 
         @raise AssertionError: if it does not stop.
         """
+        if self.service.ending:
+            return
         outcome: list[Any] = []
         self.service.stopService().addBoth(outcome.append)
         self.advance(10)
