@@ -5,22 +5,19 @@ C{examples/embedded.py}, and clients and workers in the server's process.
 from __future__ import annotations
 
 import importlib.util
-import re
 import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
 from typing import Any
 
-import pytest
+import pytest_twisted
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from gearsvc.client import GearmanClient, GearmanError, GearmanWorker
 from gearsvc.client.errors import JobFailed
 from tests.checkout import run
 from tests.protocols.case import LOOPBACK, ServiceCase
-from tests.running import HOST, ROOT, free_port, wait_until
+from tests.running import HOST, ROOT, free_port
 
 EXAMPLE = ROOT / "examples" / "embedded.py"
 
@@ -55,12 +52,12 @@ async def count_from_everywhere() -> None:
         await application.stopService()
 
 
-def test_embedded_under_pytest_twisted() -> None:
+@pytest_twisted.ensureDeferred
+async def test_embedded_under_pytest_twisted() -> None:
     """
     The application submits to itself and serves the network, with pytest-twisted running the reactor.
     """
-    pytest_twisted = pytest.importorskip("pytest_twisted")
-    pytest_twisted.blockon(ensureDeferred(count_from_everywhere()))
+    await count_from_everywhere()
 
 
 class EmbeddedTests(ServiceCase):

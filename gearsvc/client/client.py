@@ -130,6 +130,8 @@ class Line(Peer):
         All that was said is to be said to another one.
         """
         error = ServerUnavailable(f"the job server {connection.server.name} is not there: {why}")
+        # One that was accepted is outstanding no more.
+        unsure = ServerUnavailable(f"{error}; it had not said whether it has accepted the background job, which may be there or not")
         outstanding, self._outstanding = self._outstanding, {}
         unsaid = set(self._waiting)
         self._waiting.clear()
@@ -137,7 +139,9 @@ class Line(Peer):
         for each in outstanding:
             each.line = None
             # What was not said yet goes to another server, if there is one, as if it had gone there first.
-            if not each.done and (each in unsaid and self._client.has_place or each.lost(error)):
+            if not each.done and (
+                each in unsaid and self._client.has_place or each.lost(unsure if each.background and each not in unsaid else error)
+            ):
                 self._client.place(each)
 
     def give_up(self, error: GearmanError) -> None:
@@ -180,6 +184,7 @@ class Question:
         self.unique = unique
         self.done = False
         self.patient = False
+        self.background = False
         self.line: Line | None = None
         self.server = ""
         self._read = read
@@ -297,6 +302,45 @@ class GearmanClient:
         @param on_resubmit: called with the reason when it is submitted again.
         @raise ValueError: if one of these can't be.
         """
+        job = self.prepare(
+            function,
+            workload,
+            unique=unique,
+            priority=priority,
+            background=background,
+            at=at,
+            reducer=reducer,
+            retries=retries,
+            on_data=on_data,
+            on_warning=on_warning,
+            on_progress=on_progress,
+            on_resubmit=on_resubmit,
+        )
+        self.begin(job, timeout)
+        return job
+
+    def prepare(
+        self,
+        function: Name,
+        workload: Name = b"",
+        *,
+        unique: Name = b"",
+        priority: Priority = Priority.NORMAL,
+        background: bool = False,
+        at: float | datetime | None = None,
+        reducer: Name | None = None,
+        retries: int = 0,
+        on_data: Callable[[bytes], object] | None = None,
+        on_warning: Callable[[bytes], object] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
+        on_resubmit: Callable[[GearmanError], object] | None = None,
+    ) -> SubmittedJob:
+        """
+        Make a job that is to be submitted later, with L{begin}; the arguments
+        are those of L{submit}.
+
+        @raise ValueError: if one of these can't be.
+        """
         name, key = _name(function, "function"), _name(unique, "unique id", LONGEST_UNIQUE)
         if not name:
             raise ValueError("the function has no name")
@@ -319,11 +363,15 @@ class GearmanClient:
         else:
             packet = _SUBMIT[priority, background], (name, key, work)
         callbacks = (on_data, on_warning, on_progress, on_resubmit)
-        job = SubmittedJob(name, work, key, priority, background, packet, retries, callbacks)
+        return SubmittedJob(name, work, key, priority, background, packet, retries, callbacks)
+
+    def begin(self, job: SubmittedJob, timeout: float | None = None) -> None:
+        """
+        Submit a job that was prepared: once.
+        """
         if timeout is not None:
             job.timer = self._reactor.callLater(timeout, job.expire, timeout)
         self.place(job)
-        return job
 
     def status(self, handle: Name) -> Deferred[JobStatus]:
         """

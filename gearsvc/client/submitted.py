@@ -140,7 +140,8 @@ class SubmittedJob:
         """
         Fires with the result; of a background job it fires with C{b""} once it
         is L{created}.  To cancel it gives the job up: nothing more is heard of
-        it, though it may run.
+        it, though it may run, and all others that wait for it hear that it was
+        cancelled.
 
         Fails with L{JobFailed<gearsvc.client.errors.JobFailed>} or
         L{JobException<gearsvc.client.errors.JobException>},
@@ -213,13 +214,7 @@ class SubmittedJob:
         @param error: why; C{None} if the one who waits has cancelled that.
         """
         if not self.done:
-            if error is None:
-                self.done = True
-                self._result = Failure(CancelledError())
-                self._leave()
-                self._notify()
-            else:
-                self._end(Failure(error))
+            self._end(Failure(CancelledError() if error is None else error), cancelled=error is None)
 
     def expire(self, seconds: float) -> None:
         """
@@ -298,13 +293,14 @@ class SubmittedJob:
         self._end(Failure(error))
         return False
 
-    def _end(self, result: bytes | Failure) -> None:
+    def _end(self, result: bytes | Failure, cancelled: bool = False) -> None:
         self.done = True
         self._result = result
         self._leave()
         waiting, self._waiting = self._waiting, []
         created, finished = self._created, self._finished
-        heard = bool(waiting)
+        # Who cancels it knows.
+        heard = cancelled or bool(waiting)
         if isinstance(result, Failure):
             if created is not None and not created.called:
                 heard = True

@@ -12,9 +12,12 @@ from twisted.internet.defer import Deferred, succeed
 
 from gearsvc.client.errors import GearmanError
 from gearsvc.client.submitted import SubmittedJob
+from gearsvc.logs import Logger
 
 if TYPE_CHECKING:
     from gearsvc.client.client import GearmanClient
+
+log = Logger(__name__)
 
 Outcome = Union[bytes, GearmanError]
 """
@@ -49,7 +52,7 @@ class TaskSet:
         self._client = client
         self._room = outstanding
         self._progress = progress
-        self._waiting: deque[tuple[int, tuple[Any, ...], dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[int, SubmittedJob, float | None]] = deque()
         self._waiters: list[Deferred[list[Outcome]]] = []
         self._submitting = False
 
@@ -59,12 +62,15 @@ class TaskSet:
         """
         return len(self.outcomes)
 
-    def add(self, *arguments: Any, **options: Any) -> None:
+    def add(self, *arguments: Any, timeout: float | None = None, **options: Any) -> None:
         """
         Add a job; it is submitted when there is room.  The arguments are those
-        of L{GearmanClient.submit<gearsvc.client.client.GearmanClient.submit>}.
+        of L{GearmanClient.submit<gearsvc.client.client.GearmanClient.submit>}; the
+        time-out begins when it is submitted.
+
+        @raise ValueError: if there can be no such job: none is added then.
         """
-        self._waiting.append((len(self.outcomes), arguments, options))
+        self._waiting.append((len(self.outcomes), self._client.prepare(*arguments, **options), timeout))
         self.outcomes.append(None)
         self._submit()
 
@@ -97,9 +103,9 @@ class TaskSet:
         self._submitting = True
         try:
             while self._waiting and self._room:
-                index, arguments, options = self._waiting.popleft()
-                job: SubmittedJob = self._client.submit(*arguments, **options)
+                index, job, timeout = self._waiting.popleft()
                 self._room -= 1
+                self._client.begin(job, timeout)
                 job.finished.addCallbacks(self._ended, self._failed, callbackArgs=(index,), errbackArgs=(index,))
         finally:
             self._submitting = False
@@ -114,7 +120,11 @@ class TaskSet:
         self.done += 1
         self._room += 1
         if self._progress is not None:
-            self._progress(self.done, len(self.outcomes))
+            try:
+                self._progress(self.done, len(self.outcomes))
+            except Exception:
+                # The other jobs are to be done all the same.
+                log.failure("Unexpected error while telling how many jobs of a task set are done")
         self._submit()
         if self.done == len(self.outcomes):
             waiters, self._waiters = self._waiters, []

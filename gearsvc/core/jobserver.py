@@ -259,7 +259,7 @@ class JobServer(Lifecycle):
                 continue
             queue = self.functions.get(record.function) or self.create_function(record.function)
             if not record.handle or record.handle in self.jobs:
-                record.handle = self._new_handle()
+                record.handle = self.new_handle()
             elif record.handle.startswith(self._prefix):
                 number = record.handle[len(self._prefix) :]
                 if number.isdigit():
@@ -289,11 +289,14 @@ class JobServer(Lifecycle):
         queue = self.create_function(record.function.removeprefix(MARK))
         if not record.handle:
             # gearmand has had the store meanwhile, and written the record anew.
-            record.handle = self._new_handle()
+            record.handle = self.new_handle()
         if not self._pauses.replay(queue, record) and self.store is not None:
             self.store.remove(record)
 
-    def _new_handle(self) -> bytes:
+    def new_handle(self) -> bytes:
+        """
+        A handle that no job has, nor will be given again.
+        """
         self._number += 1
         return b"%b%d" % (self._prefix, self._number)
 
@@ -338,6 +341,23 @@ class JobServer(Lifecycle):
         del self.functions[queue.name]
         return None
 
+    def job_of_unique(self, function: bytes, unique: bytes) -> Job | None:
+        """
+        The job that a submission with this unique id would join.
+        """
+        queue = self.functions.get(function)
+        return queue.find(unique, b"") if queue is not None else None
+
+    def wake_sleepers(self, function: bytes) -> None:
+        """
+        Send a NOOP to workers of a function that are asleep, to as many as for
+        a new job.
+        """
+        queue = self.functions.get(function)
+        if queue is not None:
+            self._wakeups.wake(queue)
+            self.flush()
+
     def limit_queue(self, name: bytes, limits: tuple[int, int, int]) -> None:
         """
         Refuse jobs while a function has this many: for each priority of the
@@ -376,7 +396,7 @@ class JobServer(Lifecycle):
 
         @param answered: see L{Pauses.pause}.
         """
-        self._pauses.pause(self.create_function(name), self.clock.time(), self._new_handle(), self.store, answered)
+        self._pauses.pause(self.create_function(name), self.clock.time(), self.new_handle(), self.store, answered)
 
     def resume(self, name: bytes) -> bool:
         """

@@ -20,6 +20,12 @@ from gearsvc.core.wire import encode
 
 _NOOP = encode(Type.NOOP)
 
+SECOND_LOOK = 1.0
+"""
+With a delay of 0, seconds until those are woken again who were woken and have
+not come, once nobody sleeps any more: or they, and we, would do nothing else.
+"""
+
 
 class Wakeups:
     """
@@ -52,6 +58,8 @@ class Wakeups:
         self._flush = flush
         self._now = now
         self._alarm: Alarm | None = None
+        # Whether the next round also looks at those who were woken; of matter with a delay of 0 alone.
+        self._second_look = False
 
     def wake(self, queue: FunctionQueue) -> None:
         """
@@ -68,6 +76,11 @@ class Wakeups:
                     self._send_noop(session)
                     wanted -= 1
         if self._alarm is None:
+            self._remind()
+        elif self._second_look and sleepers:
+            self._alarm.cancel()
+            self._alarm = None
+            self._second_look = False
             self._remind()
 
     def wake_for_all(self, queue: FunctionQueue) -> None:
@@ -116,23 +129,31 @@ class Wakeups:
 
     def _remind(self) -> None:
         if self._alarm is None and self._delay >= 0:
-            self._alarm = self._clock.call_later(self._delay, self._wake_more)
+            delay = SECOND_LOOK if self._second_look else self._delay
+            self._alarm = self._clock.call_later(delay, self._wake_more)
 
     def _wake_more(self) -> None:
         self._alarm = None
         if self.stopped:
             return
         told: set[Session] = set()
+        slept = waits = False
         for queue in self._functions.values():
             if queue.workers and (queue.high or queue.normal or queue.low) and not queue.paused:
                 wanted = self._wakeup or len(queue.workers)
                 # The sort is stable and puts those that nobody has woken first.
                 for session in sorted(queue.workers, key=lambda worker: worker.wakefulness):
+                    if not (self._delay or self._second_look) and session.wakefulness != ASLEEP:
+                        continue
                     if wanted and session.wakefulness != AWAKE and session not in told and not session.peer.congested:
+                        slept = slept or session.wakefulness == ASLEEP
                         self._send_noop(session)
                         told.add(session)
                         wanted -= 1
                         # Behind the others, who may come when this one does not.
                         queue.workers[session] = queue.workers.pop(session)
-                self._remind()
+                waits = True
+        self._second_look = not self._delay and not slept
+        if waits:
+            self._remind()
         self._flush()

@@ -21,7 +21,7 @@ NOON = 1_700_000_000.0
 """The time of day, in Unix seconds, when a L{JobServerClock} starts."""
 
 
-async def _wait(awaitable: Awaitable[Any]) -> Any:
+async def _outcome(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
@@ -115,8 +115,7 @@ class ClockedJobServer:
         @raise Exception: whatever it fails with.
         """
         outcome: list[Any] = []
-        waiting = Deferred.fromCoroutine(_wait(awaitable))
-        waiting.addBoth(outcome.append)
+        Deferred.fromCoroutine(_outcome(awaitable)).addBoth(outcome.append)
         self.advance()
         if not outcome:
             raise AssertionError("nothing has come of it yet: let time pass (advance), or look at what it waits for")
@@ -126,10 +125,13 @@ class ClockedJobServer:
 
     def stop(self) -> None:
         """
-        Stop the server, with its clients and workers.
+        Stop the server, with its clients and workers.  Once it has stopped,
+        this does nothing.
 
         @raise AssertionError: if it does not stop.
         """
+        if self.service.ending:
+            return
         outcome: list[Any] = []
         self.service.stopService().addBoth(outcome.append)
         self.advance(10)

@@ -315,6 +315,32 @@ class WorkerWakeupTests(CoreCase):
         self.clock.advance()
         self.assertEqual(self.status(), ["f 1 1 1"])
 
+    def test_a_delay_of_zero_comes_to_rest(self) -> None:
+        """
+        With 0 each turn wakes one more who sleeps; when nobody does, who was woken is told again a second later, and neither
+        busy workers nor those who do not come keep the server busy meanwhile.
+        """
+        self.sleepers(3, worker_wakeup=1, wakeup_delay=0)
+        self.client.says(*["SUBMIT_JOB f||x"] * 2)
+        self.assertEqual(self.woken(), [0, 1])
+        self.workers[0].says("GRAB_JOB")
+        self.clock.turn()
+        self.assertEqual(self.woken(), [2])
+        self.clock.advance(0)
+        self.assertEqual(self.woken(), [])
+        self.clock.advance(0.9)
+        self.assertEqual(self.woken(), [])
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.woken()), 1)
+        for worker in self.workers[1:]:
+            worker.says("GRAB_JOB")
+        for worker in self.workers[1:]:
+            worker.says("PRE_SLEEP")
+        self.client.says("SUBMIT_JOB f||x")
+        self.assertEqual(len(self.woken()), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.woken()), 1)
+
     def test_comes(self) -> None:
         """
         When the job has been taken, nobody is woken, and the timer ends.
