@@ -36,11 +36,14 @@ HOST = "127.0.0.1"
 # Not what a test may have seeded: another run of the tests goes on beside this one.
 _any = random.SystemRandom()
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """
 How many seconds anything in these tests may take before it counts as hung.  It is far above what anything needs, since the
 machine may be busy, and no test waits it out when all is well.
 """
+
+AT_ONCE = 10.0
+"""How many seconds what waits for nobody may take: less than any time-out that it could have run into."""
 
 
 class ServerFailed(Exception):

@@ -22,7 +22,7 @@ from gearsvc.core.packets import REQUEST, RESPONSE, Type
 from gearsvc.core.wire import Packet, PacketDecoder, encode
 from tests.consoleweb.remote import RemoteConsole
 from tests.durable import OnFile, OnMemcached, OnMySQL, OnPostgreSQL, OnRedis, OnSQLite, OnTokyoCabinet
-from tests.running import RunningServer, start_server, wait_until
+from tests.running import HOST, PATIENCE, RunningServer, start_server, wait_until
 
 if TYPE_CHECKING:
     Base = SynchronousTestCase
@@ -44,8 +44,8 @@ class Connection:
     """
 
     def __init__(self, server: RunningServer) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", server.port), 20)
-        self._socket.settimeout(20)
+        self._socket = socket.create_connection((HOST, server.port), PATIENCE)
+        self._socket.settimeout(PATIENCE)
         self._decoder = PacketDecoder(magic=RESPONSE)
         self._packets: list[Packet] = []
         self._socket.sendall(b"getpid\r\n")
@@ -183,6 +183,8 @@ class Crashes(Base):
                             self.ledger.problems.append(f"a submission was answered with {kind} {body!r}")
                 finally:
                     connection.close()
+            # Nobody listens while the server starts.  It needs the processor more than those that ask for it.
+            time.sleep(0.01)
 
     def run_jobs(self, dice: random.Random) -> None:
         """
@@ -213,6 +215,7 @@ class Crashes(Base):
                             self.ledger.problems.append(f"a worker was sent {kind} {body!r}")
                 finally:
                     connection.close()
+            time.sleep(0.01)
 
     def test_nothing_acknowledged_is_lost(self) -> None:
         """

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.running import HOST, free_port
+from tests.running import HOST, PATIENCE, free_port
 
 
 class RemoteConsole:
@@ -27,7 +27,7 @@ class RemoteConsole:
 
     def _fetch(self, method: str, path: str) -> str:
         request = urllib.request.Request(f"http://{HOST}:{self._port}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             text: str = answer.read().decode()
             return text
 

@@ -16,7 +16,7 @@ from gearsvc.core.packets import Type
 from gearsvc.stores.memory import MemoryStore
 from tests.consoleweb.case import ConsoleCase
 from tests.consoleweb.remote import RemoteConsole
-from tests.running import HOST, start_server
+from tests.running import HOST, PATIENCE, start_server
 from tests.servers import Redis
 from tests.stores.takeover import Peer, Refused
 
@@ -43,7 +43,7 @@ class DeadStoreTests(SynchronousTestCase):
         options = ["-q", "redis", "--redis-port", str(store.port), "-r", "http", "--http-port", f"tcp:{http}:interface={HOST}"]
         server = start_server(*options, *console.options, directory=directory, kind="gearsvc")
         self.addCleanup(lambda: server.running and server.kill())
-        socket.create_connection((HOST, http), 20).close()
+        socket.create_connection((HOST, http), PATIENCE).close()
         self.assertEqual(console.status("/readyz"), (200, "ready\n"))
         client = Peer(server)
         self.addCleanup(client.close)

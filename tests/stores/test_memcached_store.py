@@ -22,7 +22,7 @@ from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
 from gearsvc.stores.memcachedindex import Index, read_segment
 from gearsvc.testing import fields_of, record, sleep
-from tests.running import HOST, PATIENCE, ROOT
+from tests.running import AT_ONCE, HOST, ROOT
 from tests.servers import Memcached
 from tests.stores.logs import Log
 from tests.stores.memcacheds import ask, keys, put, take
@@ -487,7 +487,7 @@ class ForgetfulTests(StoreCase):
         self.addCleanup(self.database.resume)
         began = time.monotonic()
         await store.close()
-        self.assertLess(time.monotonic() - began, PATIENCE / 2)
+        self.assertLess(time.monotonic() - began, AT_ONCE)
 
     async def test_taken_over(self) -> None:
         """

@@ -27,7 +27,7 @@ from gearsvc.stores import redisconnection, redislease
 from gearsvc.stores.redissettings import RedisSettings
 from gearsvc.stores.redistls import check_of
 from gearsvc.testing import record, sleep
-from tests.running import HOST, PATIENCE, free_port, wait_until
+from tests.running import AT_ONCE, HOST, free_port, wait_until
 from tests.servers import Redis
 from tests.stores.redises import RedisCase, ask
 
@@ -626,7 +626,7 @@ class SilenceTests(RedisCase):
         self.patch(redisconnection, "CLOSE_SECONDS", 0.2)
         began = time.monotonic()
         await store.close()
-        self.assertLess(time.monotonic() - began, PATIENCE / 2)
+        self.assertLess(time.monotonic() - began, AT_ONCE)
 
     async def test_at_once(self) -> None:
         """

@@ -21,7 +21,7 @@ from gearsvc.stores import tokyocabinet
 from gearsvc.stores.tokyocabinet import Database, TokyoCabinetStore
 from gearsvc.stores.tokyocabinetrecords import Row, names_of
 from gearsvc.testing import fields_of, record
-from tests.running import PATIENCE, ROOT
+from tests.running import AT_ONCE, ROOT
 from tests.stores.logs import Log
 from tests.stores.test_tokyocabinet import new_path
 from tests.stores.tokyocabinets import Cabinet, gearmands_record
@@ -225,7 +225,7 @@ class FileTests(DatabaseCase):
             self.assertEqual(other.stdout.readline(), b"open\n")
             began = time.monotonic()
             self.assert_refuses("another program has it open (gearmand?)")
-            self.assertLess(time.monotonic() - began, PATIENCE / 2)
+            self.assertLess(time.monotonic() - began, AT_ONCE)
             other.communicate()
         self.assertEqual(self.read(), [])
 
