@@ -45,7 +45,7 @@ VARYING = (
     (r"(?m)^\d+ (\S+) - :", r"<descriptor> \1 - :"),
     (r"\b(pid|process) \d+", r"\1 <pid>"),
     (r"\bprocess <pid> on [^\s;]+", "process <pid> on <host>"),
-    (r"\bafter \d+\.\d s\b", "after <seconds> s"),
+    (r"\bafter \d+\.\d (s|seconds)\b", "after <seconds> s"),
     (r"-MariaDB[-+\w]*", "-MariaDB"),
     (r"\b\d{16}\b", "<microseconds>"),
     # A handle's length.
