@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
-from twisted.web.resource import NoResource, Resource
+from twisted.web.pages import notFound
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from twisted.web.template import Tag, flattenString, tags
 
@@ -139,7 +140,7 @@ class SearchPage(Resource):
             request.setHeader("Content-Type", "text/javascript; charset=utf-8")
             return SCRIPT.encode()
         if path not in ("/", "/progress"):
-            return NoResource("There is no such page.").render(request)
+            return notFound(message="There is no such page.").render(request)
         gone: list[Any] = []
         request.notifyFinish().addErrback(gone.append)
         request.setHeader("Content-Type", "text/html; charset=utf-8")
