@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import argparse
 
-from gearsvc.commandline.administration import Administration, Refused, given
-from gearsvc.commandline.frame import add_server, add_timeout, describe, report, servers_of
-
-NAME = "gearsvc cancel"
+from gearsvc.commandline.changing import JSON, add_how, change_each
+from gearsvc.commandline.frame import describe
 
 DESCRIPTION = """
 Remove jobs. Their clients hear that they failed. A worker that has begun with one is
@@ -21,9 +19,13 @@ gearsvc cancel H:server:1234
 gearsvc jobs --json | jq -r '.[].handle' | xargs gearsvc cancel
 """
 
-MORE = """
+MORE = f"""
 The exit status is 1 if one of them is not there (any more).
+
+{JSON.format("handle")}
 """
+
+REFUSALS = {b"UNKNOWN_JOB": "there is no job of this handle"}
 
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +34,11 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     """
     describe(parser, DESCRIPTION, EXAMPLES, MORE)
     parser.add_argument("handles", metavar="HANDLE", nargs="+", help="a job's handle")
-    add_server(parser)
-    add_timeout(parser)
+    add_how(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """
     Cancel them.
     """
-    server = Administration(servers_of(arguments)[0], arguments.timeout)
-    status = 0
-    for handle in arguments.handles:
-        try:
-            server.do(b"cancel", b"job", given(handle))
-        except Refused as error:
-            if error.code != b"UNKNOWN_JOB":
-                raise
-            report(NAME, f"{handle}: there is no job of this handle")
-            status = 1
-    return status
+    return change_each(arguments, "cancel", "handle", arguments.handles, b"cancel", b"job", refusals=REFUSALS)

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 
-from gearsvc.commandline.administration import Administration, given
-from gearsvc.commandline.frame import add_server, add_timeout, describe, servers_of
+from gearsvc.commandline.changing import JSON, add_how, change_each
+from gearsvc.commandline.frame import describe
 
 DESCRIPTION = """
 Make functions known to a server before there is a worker or a job: they are listed
@@ -23,17 +23,13 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     """
     Fill the parser.
     """
-    describe(parser, DESCRIPTION, EXAMPLES)
+    describe(parser, DESCRIPTION, EXAMPLES, JSON.format("function"))
     parser.add_argument("functions", metavar="FUNCTION", nargs="+", help="a function")
-    add_server(parser)
-    add_timeout(parser)
+    add_how(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """
     Make them known.
     """
-    server = Administration(servers_of(arguments)[0], arguments.timeout)
-    for function in arguments.functions:
-        server.do(b"create", b"function", given(function))
-    return 0
+    return change_each(arguments, "create", "function", arguments.functions, b"create", b"function")

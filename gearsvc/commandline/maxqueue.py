@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import argparse
 
-from gearsvc.commandline.administration import Administration, given
-from gearsvc.commandline.frame import CommandError, add_server, add_timeout, describe, servers_of
+from gearsvc.commandline.administration import Administration, given, named
+from gearsvc.commandline.changing import add_how
+from gearsvc.commandline.frame import CommandError, describe, servers_of
+from gearsvc.commandline.table import write_json
 
 DESCRIPTION = """
 Limit how many jobs of a function there may be. What is submitted beyond that is
@@ -19,6 +21,11 @@ EXAMPLES = """
 gearsvc maxqueue resize 1000
 gearsvc maxqueue resize --high 0 --normal 1000 --low 100
 gearsvc maxqueue resize none
+"""
+
+MORE = """
+With --json, it is an object: function, and the limits high, normal and low, which
+are null where there is none.
 """
 
 
@@ -37,7 +44,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     """
     Fill the parser.
     """
-    describe(parser, DESCRIPTION, EXAMPLES)
+    describe(parser, DESCRIPTION, EXAMPLES, MORE)
     parser.add_argument("function", metavar="FUNCTION", help="the function")
     parser.add_argument(
         "limit", metavar="LIMIT", nargs="?", type=limit, help="how many; 0 or none: no limit"
@@ -46,8 +53,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", metavar="LIMIT", type=limit, help=f"the limit for jobs of {name} priority (default: LIMIT)"
         )
-    add_server(parser)
-    add_timeout(parser)
+    add_how(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,4 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any(each is not None for each in by_priority):
         limits = [arguments.limit or 0 if each is None else each for each in by_priority]
     server.do(b"maxqueue", given(arguments.function), *(b"%d" % each for each in limits))
+    if arguments.json:
+        high, normal, low = (each or None for each in (limits * 3)[:3])
+        write_json({**named("function", given(arguments.function)), "high": high, "normal": normal, "low": low})
     return 0

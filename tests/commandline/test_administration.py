@@ -144,6 +144,9 @@ class LookingTests(AdministrationCase):
         self.assertEqual(self.output("version"), version + "\n")
         found = self.json("version")
         self.assertEqual((found["version"], found["pid"]), (version, self.server.pid))
+        [found] = self.json("ping")
+        self.assertGreater(found.pop("seconds"), 0)
+        self.assertEqual(found, {"server": self.at, "version": version, "error": None})
 
     def test_nobody_there(self) -> None:
         """
@@ -157,6 +160,12 @@ class LookingTests(AdministrationCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"gearsvc ping: {nowhere}: Connection refused", done.stderr.decode())
         self.assertIn(f"{self.at}: ", done.stdout.decode())
+        done = self.gearsvc("ping", "--json", "--server", nowhere, "--server", self.at)
+        self.assertEqual(done.returncode, 1)
+        [found, other] = json.loads(done.stdout)
+        problem = "Connection refused; is it running there? --server names another"
+        self.assertEqual(found, {"server": nowhere, "seconds": None, "version": None, "error": f"{nowhere}: {problem}"})
+        self.assertEqual((other["server"], other["error"]), (self.at, None))
 
     def test_environment(self) -> None:
         """
@@ -188,7 +197,7 @@ class ChangingTests(AdministrationCase):
         self.assertEqual([each["function"] for each in self.json("status")], ["resize"])
         self.worker("crop", "true")
         problem = "there are still connected workers or executing clients"
-        self.assert_fails(f"gearsvc drop: {self.at} refuses it: {problem}", "drop", "crop", "--server", self.at)
+        self.assert_fails(f"gearsvc drop: crop: {self.at} refuses it: {problem}", "drop", "crop", "--server", self.at)
 
     def test_cancel(self) -> None:
         """
@@ -200,6 +209,38 @@ class ChangingTests(AdministrationCase):
         self.assertEqual(done.stderr, b"gearsvc cancel: H:nobody:1: there is no job of this handle\n")
         self.assertEqual([job for job in self.json("jobs") if not job["ignored"]], [])
         self.assertEqual(self.output("jobs"), "There are no jobs.\n")
+
+    def test_changes_for_programs(self) -> None:
+        """
+        What was changed is there as JSON, and what was not, with the reason; the rest is done all the same.
+        """
+        self.assertEqual(
+            self.json("create", "resize", "crop"),
+            [{"function": "resize", "done": True, "error": None}, {"function": "crop", "done": True, "error": None}],
+        )
+        self.assertEqual(self.json("maxqueue", "crop", "5"), {"function": "crop", "high": 5, "normal": 5, "low": 5})
+        self.assertEqual(
+            self.json("maxqueue", "crop", "5", "--low", "none", "--high", "9"),
+            {"function": "crop", "high": 9, "normal": 5, "low": None},
+        )
+        self.worker("resize", "true")
+        done = self.gearsvc("drop", "--json", "resize", "crop", "--server", self.at)
+        problem = f"{self.at} refuses it: there are still connected workers or executing clients"
+        self.assertEqual((done.returncode, done.stderr.decode()), (1, f"gearsvc drop: resize: {problem}\n"))
+        self.assertEqual(
+            json.loads(done.stdout),
+            [{"function": "resize", "done": False, "error": problem}, {"function": "crop", "done": True, "error": None}],
+        )
+        handle = self.submit("mail", "a")
+        done = self.gearsvc("cancel", "--json", "H:nobody:1", handle, "--server", self.at)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(
+            json.loads(done.stdout),
+            [
+                {"handle": "H:nobody:1", "done": False, "error": "there is no job of this handle"},
+                {"handle": handle, "done": True, "error": None},
+            ],
+        )
 
     def test_unspeakable(self) -> None:
         """
