@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import unittest
 from typing import Any
 
 from gearsvc.core.packets import Type
@@ -362,32 +361,3 @@ class GearmandGearadminTests(GearadminTests):
     """
 
     kind = "gearmand"
-
-
-class CompletionTests(unittest.TestCase):
-    """
-    C{gearsvc completion}, in a real shell.
-    """
-
-    def complete(self, *words: str) -> list[str]:
-        """
-        What bash offers for the last of these words.
-        """
-        script = (
-            f'eval "$({sys.executable} -m gearsvc.cli completion bash)"\n'
-            f"COMP_WORDS=(gearsvc {' '.join(words)}); COMP_CWORD={len(words)}\n"
-            "$(complete -p gearsvc | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
-            'printf "%s\\n" "${COMPREPLY[@]}"\n'
-        )
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=60)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return done.stdout.split()
-
-    def test_bash(self) -> None:
-        """
-        bash completes commands, and the options of each.
-        """
-        self.assertEqual(self.complete("sta"), ["status"])
-        self.assertEqual(self.complete("status", "--s"), ["--sort", "--server"])
-        self.assertEqual(self.complete("serve", "--libsqlite3-d"), ["--libsqlite3-db"])
