@@ -51,5 +51,6 @@ def keys(port: int) -> list[bytes]:
     """
     @return: the keys of all items, as memcached quotes them, sorted.
     """
+    # An item that memcached moves from one list to another meanwhile may come twice.
     lines = ask(port, b"lru_crawler metadump all")
-    return sorted(line.split()[0][len(b"key=") :] for line in lines[:-1])
+    return sorted({line.split()[0][len(b"key=") :] for line in lines[:-1]})
