@@ -110,6 +110,8 @@ class Replay:
             await self._list(known)
         else:
             self._strangers = [stranger for stranger in self._strangers if stranger.key not in known]
+        # memcached may list an item twice that it moves meanwhile.
+        self._strangers = list({stranger.key: stranger for stranger in self._strangers}.values())
         self._lost = sum(self._keys.hidden(stranger.key) for stranger in self._strangers)
         self._strangers = sorted(each for each in self._strangers if self._keys.names_in(each.key) is not None)
         self.strange = len(self._strangers)

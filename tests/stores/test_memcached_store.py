@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Sequence
+from typing import Any, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -158,6 +158,20 @@ class LayoutTests(StoreCase):
             ],
         )
         self.assertEqual([key for key in keys(self.database.port) if not key.startswith(b"gearsvc")], before)
+
+    async def test_listed_twice(self) -> None:
+        """
+        A job of gearmand's is one job, though memcached may list an item twice that it moves meanwhile.
+        """
+        list_keys = memcachedclient.Servers.list_keys
+
+        async def twice(servers: Any, index: int, *arguments: Any) -> bool:
+            return await list_keys(servers, index, *arguments) and await list_keys(servers, index, *arguments)
+
+        self.patch(memcachedclient.Servers, "list_keys", twice)
+        for unique in (b"a", b"b"):
+            put(self.database.port, b"gear_resize-" + unique, b"of " + unique, 1)
+        self.assertEqual([job.unique for job in await self.stored()], [b"a", b"b"])
 
     async def test_gearmands_are_found_again(self) -> None:
         """
