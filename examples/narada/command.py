@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import socket
@@ -76,13 +77,22 @@ def say(name: str, text: str) -> None:
     print(f"{name:<9}{plain(text)}", flush=True)
 
 
-def free_port() -> int:
+def free_port(wanted: int) -> int:
     """
     A port on which nothing listens now.
+
+    @param wanted: which; 0 is any.
+    @raise Stop: if something does.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    try:
+        with socket.create_server((HOST, wanted)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise _taken(wanted, error, "--port") from None
+
+
+def _taken(port: int, error: OSError, option: str) -> Stop:
+    return Stop(f"port {port} cannot be had ({os.strerror(error.errno or 0)}); {option} takes another one")
 
 
 class Narada:
@@ -160,7 +170,7 @@ class Narada:
         try:
             listening = self._reactor.listenTCP(port, Site(resource), interface=HOST)
         except CannotListenError as error:
-            raise Stop(f"port {port} cannot be had ({error.socketError.strerror}); --serve-port takes another one") from None
+            raise _taken(port, error.socketError, "--serve-port") from None
         return f"http://{HOST}:{listening.getHost().port}/"
 
     def _start_site(self) -> str:
@@ -181,7 +191,7 @@ class Narada:
         return page
 
     async def _start_processes(self) -> None:
-        port = self._arguments.port or free_port()
+        port = free_port(self._arguments.port or 0)
         where = f"{HOST}:{port}"
         log = self._directory / "server.log"
         queue = self._directory / "queue.db"

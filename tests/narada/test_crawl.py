@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import sys
 import tempfile
@@ -249,6 +250,18 @@ class CrawlTests(CrawlCase):
         for line in varying(shown):
             if line != "...":
                 self.assertIn(line, lines)
+
+    async def test_ports_that_are_taken(self) -> None:
+        """
+        A port that somebody else has is one line, and nobody's server is taken for its own.
+        """
+        with socket.create_server((HOST, 0)) as other:
+            port = other.getsockname()[1]
+            for option in ("--port", "--serve-port"):
+                command = self.command("--directory", self.directory, option, port)
+                self.assertEqual(await command.ended, 1)
+                self.assertEqual(command.errors, f"narada: port {port} cannot be had (Address already in use); {option} takes another one\n")
+                self.assertNotIn("runs as process", command.output)
 
     async def test_interrupted(self) -> None:
         """
