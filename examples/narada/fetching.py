@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool, PotentialDataLoss, ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from examples.narada.documents import Documents
@@ -227,5 +228,5 @@ class Robot:
         """
         Close the connections that are kept open.
         """
-        closing: Callable[[], Any] = self._pool.closeCachedConnections
+        closing: Callable[[], Deferred[None]] = self._pool.closeCachedConnections
         return closing()

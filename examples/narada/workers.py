@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def say(text: str) -> None:
     print(plain(text), flush=True)
 
 
-def read(job: AssignedJob, **kinds: type) -> dict[str, Any]:
+def read(job: AssignedJob, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
     """
     What a job's workload says.
 
@@ -386,4 +385,4 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
