@@ -6,11 +6,11 @@ The whole of Narada in one command, in a clone of gearsvc:
 """
 
 import sys
+from importlib.util import find_spec
 
 if __name__ == "__main__":
-    try:
-        import twisted  # noqa: F401
-    except ImportError:
+    # (The checkout has a directory of the name twisted, for plugins.)
+    if find_spec("twisted.internet") is None:
         sys.exit(
             "narada: this Python has no Twisted; examples/narada/run makes a virtual environment that has it, .venv,"
             " and so does ./start"

@@ -218,7 +218,7 @@ class Robot:
         try:
             answer = await self.get(f"{origin}/robots.txt")
         except TooLarge:
-            return ""
+            raise Unreachable("its robots.txt cannot be had, it is too large") from None
         if answer.status in BUSY:
             # Who cannot say what is forbidden forbids all (RFC 9309).
             raise Unreachable(f"its robots.txt cannot be had, {answer.status}")

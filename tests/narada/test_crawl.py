@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -221,6 +222,14 @@ class CrawlTests(CrawlCase):
     """
     The command.
     """
+
+    def test_without_twisted(self) -> None:
+        """
+        A Python without Twisted is told where there is one, in a line.
+        """
+        done = subprocess.run([sys.executable, "-S", "-m", "examples.narada"], cwd=ROOT, env=environment(), capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"\Anarada: this Python has no Twisted; .*\n\Z")
 
     async def test_small_site(self) -> None:
         """

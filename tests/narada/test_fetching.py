@@ -157,21 +157,37 @@ class RobotTests(TestCase):
         """
         A site without a robots.txt forbids nothing; one that cannot say what it forbids is left alone, until it can.
         """
-        self.site.answers["/robots.txt"] = [(500, {}, b"")] * fetching.ATTEMPTS + [(404, {}, b"User-agent: *\nDisallow: /")]
+        self.site.answers["/robots.txt"] = [
+            *[(500, {}, b"")] * fetching.ATTEMPTS,
+            (200, {}, b"#" * (LARGEST + 1)),
+            (404, {}, b"User-agent: *\nDisallow: /"),
+        ]
         with self.assertRaisesRegex(Unreachable, "robots.txt cannot be had, 500"):
+            await self.robot.may(f"{self.base}/a")
+        with self.assertRaisesRegex(Unreachable, "robots.txt cannot be had, it is too large"):
             await self.robot.may(f"{self.base}/a")
         self.assertTrue(await self.robot.may(f"{self.base}/a"))
 
     async def test_pause(self) -> None:
         """
-        Requests to one site are as far apart as its robots.txt asks for, or whoever began the crawl, whatever is more,
-        and whichever worker makes them.
+        Each request takes its turn, as long after the last one as the site's robots.txt asks for, or whoever began the crawl,
+        whatever is more, and whichever worker makes it.  (That turns are so far apart is the database's part.)
         """
         self.site.answers["/robots.txt"] = [(200, {}, b"User-agent: *\nCrawl-delay: 1\nDisallow:\n")]
         self.documents.set_limits(f"{self.base}/", Limits(1, 9, 0.2))
+        delays: list[float] = []
+
+        def noted(origin: str, delay: float) -> float:
+            delays.append(delay)
+            return 0.0
+
+        self.patch(self.documents, "reserve", noted)
         robots = [self.robot, self.make_robot()]
         for robot in robots:
             self.assertTrue(await robot.may(f"{self.base}/a"))
         await gatherResults([Deferred.fromCoroutine(robot.get(f"{self.base}/a")) for robot in robots])
-        [_, first, second] = (when for _, _, when in self.site.requests)
-        self.assertGreater(second - first, 0.9)
+        # The first request was for the robots.txt.
+        self.assertEqual(delays, [0.2, 1.0, 1.0])
+        self.documents.set_limits(f"{self.base}/", Limits(1, 9, 2.0))
+        await self.robot.get(f"{self.base}/a")
+        self.assertEqual(delays[3:], [2.0])
