@@ -29,10 +29,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.running import HOST, PATIENCE, free_port
+from tests.running import HOST, PATIENCE, free_port, wait_until
 
 VARYING = (
     (r"(?<![\w.])/[\w./+-]+", "<path>"),
@@ -206,10 +207,14 @@ class Console:
         for terminal in list(self._terminals):
             self._end(terminal, signal.SIGKILL)
         for pid_file in self._checkout.glob("*.pid"):
-            process = Path("/proc", pid_file.read_text().strip())
-            # The file may be left of a process that was killed, and the number may be another's now.
-            if process.exists() and (process / "cwd").resolve() == self._checkout.resolve():
-                os.kill(int(process.name), signal.SIGKILL)
+            # A daemon that was told to end may be doing so now, and takes the file with it.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                process = Path("/proc", pid_file.read_text().strip())
+                # The file may be left of a process that was killed, and the number may be another's now.
+                if (process / "cwd").resolve(strict=True) == self._checkout.resolve():
+                    os.kill(int(process.name), signal.SIGKILL)
+                    # Whoever removes the directory next is to be alone in it.
+                    wait_until(lambda: not (process / "cwd").exists(), f"process {process.name} ends")
 
     def _matches(self, shown: str, got: str) -> bool:
         for port, free in self.ports.items():
