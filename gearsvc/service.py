@@ -71,6 +71,12 @@ time.
 """
 
 
+def _nothing() -> None:
+    """
+    There is nothing to do.
+    """
+
+
 class ServerStopped(Exception):
     """
     The server will not serve, for it was stopped before it did.
@@ -256,8 +262,26 @@ class JobServerService(MultiService):
         for port in opened:
             log.notice("listening on {address}", address=written(port.getHost()))
         if opened and self.factory.room is None and hasattr(select, "epoll"):
-            self.factory.room = ReadingRoom(self.reactor, self.job_server.flush)
+            self.factory.room = self._reading_room()
         return opened
+
+    def _reading_room(self) -> ReadingRoom:
+        """
+        What reads from connections, and says when their turn is over.
+        """
+        flush = self.job_server.flush
+        keeper = self.keeper
+        if not isinstance(keeper, GroupCommit):
+            return ReadingRoom(self.reactor, _nothing, flush)
+        end_turn = keeper.end_turn
+
+        def end() -> None:
+            try:
+                flush()
+            finally:
+                end_turn()
+
+        return ReadingRoom(self.reactor, keeper.begin_turn, end)
 
     def listen(
         self, port: int | str, *, addresses: Sequence[str] | None = None, accept_per_loop: int | None = None

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gearsvc import shortcut
 from gearsvc.logs import Logger
 
 log = Logger(__name__)
@@ -65,12 +66,14 @@ class ReadingRoom:
     Reads from connections, in place of the reactor.
     """
 
-    def __init__(self, reactor: Any, flush: Callable[[], object]) -> None:
+    def __init__(self, reactor: Any, begin: Callable[[], object], end: Callable[[], object]) -> None:
         """
-        @param flush: transmits what the server has to say.
+        @param begin: called before anything is read in a round.
+        @param end: called after it; it transmits what the server has to say.
         """
         self._reactor = reactor
-        self._flush = flush
+        self._begin = begin
+        self._end = end
         self._epoll = select.epoll()
         self._readers: dict[int, tuple[Reader, Callable[[int], bytes]]] = {}
 
@@ -83,6 +86,7 @@ class ReadingRoom:
             return
         if not self._readers:
             self._reactor.addReader(self)
+            shortcut.add(self._reactor, self._epoll.fileno(), self.doRead)
         self._readers[descriptor] = (reader, connection.recv)
         self._epoll.register(descriptor, select.EPOLLIN)
 
@@ -96,7 +100,7 @@ class ReadingRoom:
         with suppress(OSError):
             self._epoll.unregister(descriptor)
         if not self._readers:
-            self._reactor.removeReader(self)
+            self._leave()
 
     def close(self) -> None:
         """
@@ -104,8 +108,12 @@ class ReadingRoom:
         """
         if self._readers:
             self._readers.clear()
-            self._reactor.removeReader(self)
+            self._leave()
         self._epoll.close()
+
+    def _leave(self) -> None:
+        shortcut.remove(self._reactor, self._epoll.fileno())
+        self._reactor.removeReader(self)
 
     # What the reactor asks of a reader
 
@@ -113,6 +121,7 @@ class ReadingRoom:
         """
         Read from the connections that are ready.
         """
+        self._begin()
         for descriptor, _ in self._epoll.poll(0, AT_ONCE):
             entry = self._readers.get(descriptor)
             if entry is None:
@@ -138,7 +147,7 @@ class ReadingRoom:
                 log.failure("Unexpected error while handling what a connection sent")
                 reader.abort()
         try:
-            self._flush()
+            self._end()
         except Exception:
             # Let it out, and the reactor would drop us, and all connections be deaf.
             log.failure("Unexpected error while transmitting")

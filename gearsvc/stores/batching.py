@@ -62,6 +62,11 @@ Seconds for which an update or a removal waits for others to go with.  (At most
 twice as long, if no submission comes just when they are over.)
 """
 
+MOMENT = 0.001
+"""
+Seconds for which it is not worth waiting on.
+"""
+
 FIRST_RETRY = 0.05
 LAST_RETRY = 30.0
 """
@@ -144,7 +149,10 @@ class GroupCommit:
         # Whether an add may rely on what is already under way: a batch is in
         # flight, or one starts at the end of this turn (after a failure: soon).
         self._awake = False
-        self._call: IDelayedCall | None = None
+        # The timer of what nobody waits for.
+        self._lingering: IDelayedCall | None = None
+        # Whether somebody will say when this turn is over, and whether a batch starts then.
+        self._in_turn = self._ready = False
         self._retry = FIRST_RETRY
         self._failed_at = 0.0
         self._refused_before = 0
@@ -193,6 +201,7 @@ class GroupCommit:
             Nothing of this object is under way then.
         """
         if not (self._awake or self._written or self._removed):
+            self._linger_no_more()
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._flushes.append(done)
@@ -218,6 +227,22 @@ class GroupCommit:
 
     # When the next batch starts.
 
+    def begin_turn(self) -> None:
+        """
+        L{end_turn} will say when this turn is over.  (Where nobody says so, it is
+        over when the reactor makes its calls, which is later and costs a timer.)
+        """
+        self._in_turn = True
+
+    def end_turn(self) -> None:
+        """
+        All is handed in that came in this turn.
+        """
+        self._in_turn = False
+        if self._ready:
+            self._ready = False
+            self._commit()
+
     def _wake(self) -> None:
         """
         Start a batch at the end of this turn, so that what comes in one turn is
@@ -228,21 +253,46 @@ class GroupCommit:
         if self.broken_since is not None:
             # (Bounded twice: the reactor's clock is the wall's, and may be set back.)
             delay = min(FIRST_RETRY, max(0.0, self._failed_at + FIRST_RETRY - self._clock.seconds()))
-        if self._call is not None:
-            self._call.cancel()
-        self._call = self._clock.callLater(delay, self._commit)
+            self._linger_no_more()
+        if self._in_turn and not delay:
+            self._ready = True
+        else:
+            self._clock.callLater(delay, self._commit)
 
     def _nudge(self) -> None:
         """
         Something is to be done for which nobody waits.
         """
-        if self._call is None:
-            self._call = self._clock.callLater(LINGER if self.broken_since is None else self._retry, self._commit)
+        if self._lingering is None:
+            self._lingering = self._clock.callLater(LINGER if self.broken_since is None else self._retry, self._lingered)
+
+    def _lingered(self) -> None:
+        """
+        Start a batch of what nobody waits for.
+
+        (The timer goes on when another batch takes that along, and serves what
+        comes after it.  While job after job ends there would be hundreds of
+        them otherwise: one that is cancelled stays with the reactor until its
+        time.)
+        """
+        self._lingering = None
+        if self._awake:
+            # What is left when that is done will be seen to.
+            return
+        left = self._due - self._clock.seconds()
+        if MOMENT < left <= LINGER and not self._written and self.broken_since is None:
+            self._lingering = self._clock.callLater(left, self._lingered)
+        else:
+            self._commit()
+
+    def _linger_no_more(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
 
     # One batch.
 
     def _commit(self) -> None:
-        self._call = None
         self._awake = True
         cancelled, self._cancelled = self._cancelled, []
         self._take()
@@ -320,6 +370,7 @@ class GroupCommit:
     def _failed(self, reason: Failure) -> None:
         why, uncertain = self._explain(reason)
         self._failed_at = self._clock.seconds()
+        self._linger_no_more()
         if self.broken_since is None:
             self.broken_since = self._failed_at
             self._refused_before = self.refused
@@ -403,6 +454,8 @@ class GroupCommit:
                     self._retry = min(2 * self._retry, LAST_RETRY)
             return
         flushes, self._flushes = self._flushes, []
+        if flushes:
+            self._linger_no_more()
         for flush in flushes:
             flush.callback(None)
 

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from txredisapi import ConnectionError as LostConnection
 from txredisapi import BaseRedisProtocol, ResponseError
 
+from gearsvc import shortcut
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.redisanswers import Answers, NoRedis
 
@@ -43,6 +44,11 @@ How long it may take to answer.
 CLOSE_SECONDS = 2.0
 """
 How long it may take to let us go.
+"""
+
+READ_BYTES = 64 * 1024
+"""
+How much of an answer is read at once.
 """
 
 STORED = 1
@@ -107,6 +113,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         self._ended: Deferred[None] = Deferred()
         self._why = ""
         self._socket: socket.socket | None = None
+        self._descriptor = -1
         # Since when an answer is due, or when some of one last came.
         self._since = 0.0
         self._heard = False
@@ -126,18 +133,37 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             transport.setTcpNoDelay(True)
         if isinstance(transport, tcp.Connection) and not ISSLTransport.providedBy(transport):
             self._socket = transport.getHandle()
+            self._descriptor = transport.fileno()
+            shortcut.add(self._reactor, self._descriptor, self._read)
 
     def connectionLost(self, why: Failure) -> None:
         """
         Fail what waits for an answer.
         """
         self.usable = False
-        self._socket = None
+        if self._socket is not None:
+            shortcut.remove(self._reactor, self._descriptor)
+            self._socket = None
         if not self._why:
             self._why = _why_lost(why.value, self._server.tls is not None)
         super().connectionLost(why)
         self._lost(self)
         self._ended.callback(None)
+
+    def _read(self) -> bool:
+        """
+        Read what has come, in the reactor's place.
+
+        @return: whether the reactor has to look itself.
+        """
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except OSError:
+            return True
+        if data:
+            self.dataReceived(data)
+        return not data
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """

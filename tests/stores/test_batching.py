@@ -174,6 +174,49 @@ class GroupCommitTests(BatchingCase):
         self.assertEqual(self.settled, [(jobs, None)])
         self.assertEqual((self.store.commits, group.committed, group.pending_writes), (1, 1, 0))
 
+    def test_end_of_the_turn(self) -> None:
+        """
+        Where somebody says when a turn begins and is over, a batch begins at its end, without a timer.
+        """
+        group, jobs = self.group(), [record(1), record(2)]
+        group.begin_turn()
+        for job in jobs:
+            group.add(job)
+        self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
+        group.end_turn()
+        self.assertEqual(self.store.added, jobs)
+        self.store.succeed()
+        self.assertEqual(self.settled, [(jobs, None)])
+
+    def test_turns_without_work(self) -> None:
+        """
+        The end of a turn in which nothing was added begins nothing, and what comes between turns waits for the reactor.
+        """
+        group, job = self.group(), record(1)
+        group.begin_turn()
+        group.end_turn()
+        self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
+        group.add(job)
+        group.begin_turn()
+        group.end_turn()
+        self.assertEqual(self.store.commits, 0)
+        self.turn()
+        self.assertEqual(self.store.added, [job])
+
+    def test_turns_while_a_batch_is_in_flight(self) -> None:
+        """
+        The end of a turn begins no second batch beside the first.
+        """
+        group, jobs = self.group(), [record(1), record(2)]
+        for job in jobs:
+            group.begin_turn()
+            group.add(job)
+            group.end_turn()
+        self.assertEqual((self.store.commits, self.store.added), (1, jobs[:1]))
+        self.store.succeed()
+        self.turn()
+        self.assertEqual(self.store.added, jobs[1:])
+
     def test_one_batch_at_a_time(self) -> None:
         """
         What comes while a batch is in flight is the next batch, which begins in
@@ -338,6 +381,44 @@ class GroupCommitTests(BatchingCase):
         self.assertEqual(self.store.removed, jobs)
         self.store.succeed()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_timer(self) -> None:
+        """
+        While one job after the other is stored and is over, there is one timer, and removals wait as long as ever.
+        """
+        group, jobs = self.group(), [record(number) for number in range(5)]
+        timers = []
+        for job in jobs:
+            group.begin_turn()
+            group.add(job)
+            group.end_turn()
+            self.store.succeed()
+            group.remove(job)
+            timers.append(self.clock.getDelayedCalls())
+            self.clock.advance(LINGER * 0.15)
+        self.assertEqual(timers, [timers[0]] * 5)
+        self.assertEqual(len(timers[0]), 1)
+        self.assertEqual((self.store.added, self.store.removed), (None, []))
+        self.clock.advance(LINGER * 0.3)
+        self.assertEqual(self.store.removed, jobs)
+
+    def test_timer_of_earlier_removals(self) -> None:
+        """
+        A removal lingers for its own time though a timer of removals that are done is still going.
+        """
+        group, jobs = self.group(), [record(1, unique=b"one"), record(2)]
+        group.remove(jobs[0])
+        self.clock.advance(LINGER * 0.8)
+        # It goes along with an add that needs its row.
+        group.add(record(3, function=jobs[0].function, unique=jobs[0].unique))
+        self.turn()
+        self.assertEqual(self.store.removed, jobs[:1])
+        self.store.succeed()
+        group.remove(jobs[1])
+        self.clock.advance(LINGER * 0.9)
+        self.assertIsNone(self.store.added)
+        self.clock.advance(LINGER * 0.2)
+        self.assertEqual(self.store.removed, jobs[1:])
 
     def test_bounded_rows(self) -> None:
         """
@@ -809,12 +890,16 @@ class GroupCommitModel(RuleBasedStateMachine):
         row=st.integers(1, 3),
         size=st.integers(0, 200),
         turn=st.sampled_from([None, 0.0, FIRST_RETRY]),
+        told=st.booleans(),
     )
-    def hand_in(self, what: str, row: int, size: int, turn: float | None) -> None:
+    def hand_in(self, what: str, row: int, size: int, turn: float | None, told: bool) -> None:
         """
         A job is submitted, a worker is lost over one, or one is over; and this
-        may be all in this turn.  (A job's handle and unique id are its row.)
+        may be all in this turn, and somebody may say so.  (A job's handle and
+        unique id are its row.)
         """
+        if told:
+            self.group.begin_turn()
         job = next((job for job in self.alive() if job.handle == b"H:test:%d" % row), None)
         if job is None:
             job = record(row, unique=b"%d" % row, workload=bytes(size))
@@ -826,6 +911,8 @@ class GroupCommitModel(RuleBasedStateMachine):
         elif what == "remove":
             self.over.add(job)
             self.group.remove(job)
+        if told:
+            self.group.end_turn()
         if turn is not None:
             self.clock.advance(turn)
 
@@ -857,7 +944,7 @@ class GroupCommitModel(RuleBasedStateMachine):
         While somebody waits, a commit is under way or a moment off.
         """
         if self.waiting and self.store.added is None:
-            [call] = self.clock.getDelayedCalls()
+            [call] = [call for call in self.clock.getDelayedCalls() if call.func != self.group._lingered]
             assert call.getTime() <= self.clock.seconds() + FIRST_RETRY
 
 

@@ -1,0 +1,255 @@
+"""
+L{gearsvc.shortcut}, on reactors of the test's own and under a whole server.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+from unittest import skipUnless
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from gearsvc import shortcut
+from gearsvc.core.packets import Type
+from tests.durable import OnRedis
+from tests.running import RunningServer, free_port
+
+HAS_EPOLL = hasattr(select, "epoll")
+
+
+@implementer(IReadDescriptor)
+class Reader:
+    """
+    Reads from a connection, as the reactor has it and by the shortcut.
+
+    @ivar read: what the reactor has had it read.
+    @ivar directly: what was read by the shortcut.
+    @ivar refuses: whether the shortcut leaves the reading to the reactor.
+    @ivar broken: whether the shortcut fails.
+    """
+
+    def __init__(self) -> None:
+        self.here, self.there = socket.socketpair()
+        self.read: list[bytes] = []
+        self.directly: list[bytes] = []
+        self.refuses = self.broken = False
+
+    def fileno(self) -> int:
+        """
+        The connection.
+        """
+        return self.here.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        What the reactor calls it.
+        """
+        return "reader"
+
+    def doRead(self) -> None:
+        """
+        The reactor says that there is something to read.
+        """
+        self.read.append(self.here.recv(100))
+
+    def read_directly(self) -> bool:
+        """
+        The shortcut says so.
+        """
+        if self.broken:
+            raise RuntimeError("broken")
+        if not self.refuses:
+            self.directly.append(self.here.recv(100))
+        return self.refuses
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor does not read from it any more.
+        """
+
+    def close(self) -> None:
+        """
+        Close both ends.
+        """
+        self.here.close()
+        self.there.close()
+
+
+class ShortcutTests(SynchronousTestCase):
+    """
+    Readers with a shortcut and without, on one reactor.
+    """
+
+    def setUp(self) -> None:
+        """
+        Two readers, the first of them with a shortcut.
+        """
+        if not HAS_EPOLL:
+            self.skipTest("there is no epoll here")
+        from twisted.internet.epollreactor import EPollReactor
+
+        self.reactor: Any = EPollReactor()
+        self.epoll = self.reactor._poller
+        self.addCleanup(self.epoll.close)
+        self.direct, self.other = Reader(), Reader()
+        for reader in (self.direct, self.other):
+            self.addCleanup(reader.close)
+            self.reactor.addReader(reader)
+        self.addCleanup(self.reactor.removeAll)
+        shortcut.add(self.reactor, self.direct.fileno(), self.direct.read_directly)
+
+    def say(self, *words: bytes) -> None:
+        """
+        Send something to both, one word after the other, and let the reactor read it.
+        """
+        for word in words:
+            self.direct.there.send(word)
+            self.other.there.send(word)
+            self.reactor.doIteration(1)
+
+    def test_taken(self) -> None:
+        """
+        Who has a shortcut is called by it alone, and the reactor reads from all others.
+        """
+        self.say(b"one", b"two")
+        self.assertEqual((self.direct.directly, self.direct.read), ([b"one", b"two"], []))
+        self.assertEqual(self.other.read, [b"one", b"two"])
+
+    def test_left_to_the_reactor(self) -> None:
+        """
+        A reader may leave it to the reactor to look.
+        """
+        self.direct.refuses = True
+        self.say(b"one")
+        self.assertEqual((self.direct.directly, self.direct.read), ([], [b"one"]))
+
+    def test_not_only_readable(self) -> None:
+        """
+        The reactor looks itself when a connection has been broken.
+        """
+        self.direct.there.close()
+        self.reactor.doIteration(1)
+        self.assertEqual((self.direct.directly, self.direct.read), ([], [b""]))
+
+    def test_broken(self) -> None:
+        """
+        A mistake of the reader's is logged, and nobody else suffers: it is read by the reactor from then on.
+        """
+        self.direct.broken = True
+        self.say(b"one", b"two")
+        self.assertEqual((self.direct.directly, self.direct.read), ([], [b"one", b"two"]))
+        self.assertEqual(self.other.read, [b"one", b"two"])
+        [failure] = self.flushLoggedErrors(RuntimeError)
+        self.assertEqual(str(failure.value), "broken")
+
+    def test_removed(self) -> None:
+        """
+        Without its shortcut a reader is one like others; and with the last one the reactor is as it was before.
+        """
+        shortcut.add(self.reactor, self.other.fileno(), self.other.read_directly)
+        shortcut.remove(self.reactor, self.direct.fileno())
+        self.say(b"one")
+        self.assertEqual((self.direct.read, self.other.directly), ([b"one"], [b"one"]))
+        self.assertIsNot(self.reactor._poller, self.epoll)
+        shortcut.remove(self.reactor, self.other.fileno())
+        self.assertIs(self.reactor._poller, self.epoll)
+        shortcut.remove(self.reactor, self.other.fileno())
+        self.say(b"two")
+        self.assertEqual((self.direct.read, self.other.read), ([b"one", b"two"], [b"two"]))
+
+    def test_readers_come_and_go(self) -> None:
+        """
+        The reactor adds and removes readers and writers as ever.
+        """
+        third = Reader()
+        self.addCleanup(third.close)
+        self.reactor.addReader(third)
+        third.there.send(b"hello")
+        self.reactor.doIteration(1)
+        self.reactor.removeReader(third)
+        third.there.send(b"nobody listens")
+        self.say(b"one")
+        self.assertEqual((third.read, self.direct.directly), ([b"hello"], [b"one"]))
+
+
+class OtherReactorTests(SynchronousTestCase):
+    """
+    Where there is no epoll of a reactor's.
+    """
+
+    def test_nothing_changes(self) -> None:
+        """
+        Another reactor, and a clock, have no shortcut, and are left as they are.
+        """
+        for reactor in (SelectReactor(), Clock()):
+            before = dict(vars(reactor))
+            shortcut.add(reactor, 0, lambda: None)
+            shortcut.remove(reactor, 0)
+            self.assertEqual(vars(reactor), before)
+
+
+class ServerTests(OnRedis, SynchronousTestCase):
+    """
+    A durable server on each of Twisted's reactors that a user may choose by C{twistd -r}.
+    """
+
+    def check(self, reactor: str) -> None:
+        """
+        Submit a background job, kill the server, start it again, and have the job done.
+        """
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        server = RunningServer("gearsvc", self.store_options(directory), directory, free_port())
+        server.command[1:1] = ["--reactor", reactor]
+        server.start()
+        self.addCleanup(lambda: server.running and server.kill())
+        with server.connect() as client:
+            client.sendall(_request(Type.SUBMIT_JOB_BG, b"work\0unique\0data"))
+            handle = client.recv(1000)[12:]
+        server.kill()
+        server.start()
+        with server.connect() as worker:
+            worker.sendall(_request(Type.CAN_DO, b"work") + _request(Type.GRAB_JOB_UNIQ))
+            self.assertEqual(worker.recv(1000)[12:], handle + b"\0work\0unique\0data")
+            worker.sendall(_request(Type.WORK_COMPLETE, handle + b"\0done"))
+            self.assertEqual(server.status("work"), (0, 0, 1))
+        self.assertEqual(server.stop(), 0, server.log)
+        self.assertNotIn("Traceback", server.log)
+
+    def test_select(self) -> None:
+        """
+        With C{select}, nothing is lost.
+        """
+        self.check("select")
+
+    def test_poll(self) -> None:
+        """
+        With C{poll}, nothing is lost.
+        """
+        self.check("poll")
+
+    @skipUnless(HAS_EPOLL, "there is no epoll here")
+    def test_epoll(self) -> None:
+        """
+        With C{epoll}, nothing is lost.
+        """
+        self.check("epoll")
+
+    def test_asyncio(self) -> None:
+        """
+        With C{asyncio}, nothing is lost.
+        """
+        self.check("asyncio")
+
+
+def _request(kind: Type, body: bytes = b"") -> bytes:
+    return struct.pack(">4sII", b"\0REQ", kind, len(body)) + body
