@@ -36,8 +36,19 @@ _library = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 class _WorkerProcess(Process):
     """
-    The methods of L{Process} that run in the child.
+    The methods of L{Process} that run in the child, and its id when it has ended.
+
+    @ivar was: the id that it had.
     """
+
+    was: int | None = None
+
+    def processEnded(self, status: int) -> None:
+        """
+        The process has ended: it may have, before it is known to have begun.
+        """
+        self.was = self.pid
+        super().processEnded(status)
 
     def _trySpawnInsteadOfFork(self, *arguments: Any) -> bool:
         # It can do none of this.
@@ -67,11 +78,12 @@ def spawn(
     @param protocol: hears of its output and of its end.
     @param environment: all of its environment.
     @param descriptors: as C{childFDs} of C{spawnProcess}.
-    @return: its id.
+    @return: its id.  (One that ends at once may have ended by then, and the protocol have heard so.)
     @raise OSError: if there can't be one more process.
     """
     words = [os.fsencode(word) for word in command]
     encoded = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
     process = _WorkerProcess(reactor, words[0], words, encoded, None, protocol, childFDs=dict(descriptors))
-    assert process.pid is not None
-    return process.pid
+    pid: int | None = process.pid if process.was is None else process.was
+    assert pid is not None
+    return pid

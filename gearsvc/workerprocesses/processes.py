@@ -114,13 +114,16 @@ class WorkerProcess:
         else:
             self._connections = []
             theirs = open(os.devnull, "rb")  # type: ignore[assignment]
+        self._exited = False
         with theirs:
             descriptors: dict[int, int | str] = {0: theirs.fileno(), 1: "r", 2: "r"}
             self.pid = spawn(self._reactor, _Output(self), self.wanted.command, environment, descriptors)
-        self._exited = False
         for connection in self._connections:
             self._name(connection)
         log.info("{title} is started", title=self.title)
+        if self._exited:
+            # It was over before its id was known.
+            self.exited()
 
     def owns(self, connection: GearmanProtocol) -> bool:
         """
