@@ -7,9 +7,8 @@ client and a worker who wait for each other, that is an eighth of all that a job
 costs.  Here the readers that are known are called as soon as epoll names them,
 and the reactor sees what is left.
 
-It stands in for C{_poller}, where Twisted's epoll reactor keeps its epoll: an
-attribute of Twisted's own, which it has had since it has had that reactor.  So
-nothing relies on it.  Who takes the shortcut is a reader of the reactor all the
+It stands in for C{_poller}, where Twisted's epoll reactor keeps its epoll.  That is
+Twisted's own and no promise of it, so nothing relies on it.  Who takes the shortcut is a reader of the reactor all the
 same, and where there is no such epoll the reactor calls it, as it calls others.
 """
 
@@ -25,7 +24,8 @@ log = Logger(__name__)
 Read = Callable[[], object]
 """
 Reads what is ready.  It returns something true if the reactor has to look
-itself, because the other side has gone.
+itself, because the other side has gone.  If it raises an exception, that is
+logged, and the reactor ends the connection.
 """
 
 _READABLE = getattr(select, "EPOLLIN", 0)
@@ -71,9 +71,9 @@ class Shortcut:
                     if not reads[descriptor]():
                         continue
                 except Exception:
-                    # (It would end the reactor.)
+                    # As the reactor has it: a mistake of ours costs the connection.
                     log.failure("Unexpected error while reading")
-                    reads.pop(descriptor, None)
+                    found = (descriptor, select.EPOLLHUP)
             left.append(found)
         return left
 

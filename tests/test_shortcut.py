@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 from unittest import skipUnless
@@ -21,7 +20,8 @@ from zope.interface import implementer
 from gearsvc import shortcut
 from gearsvc.core.packets import Type
 from tests.durable import OnRedis
-from tests.running import RunningServer, free_port
+from tests.running import RunningServer, free_port, wait_until
+from tests.stores.takeover import Peer
 
 HAS_EPOLL = hasattr(select, "epoll")
 
@@ -35,13 +35,14 @@ class Reader:
     @ivar directly: what was read by the shortcut.
     @ivar refuses: whether the shortcut leaves the reading to the reactor.
     @ivar broken: whether the shortcut fails.
+    @ivar lost: whether the reactor has ended it.
     """
 
     def __init__(self) -> None:
         self.here, self.there = socket.socketpair()
         self.read: list[bytes] = []
         self.directly: list[bytes] = []
-        self.refuses = self.broken = False
+        self.refuses = self.broken = self.lost = False
 
     def fileno(self) -> int:
         """
@@ -75,6 +76,7 @@ class Reader:
         """
         The reactor does not read from it any more.
         """
+        self.lost = True
 
     def close(self) -> None:
         """
@@ -142,12 +144,13 @@ class ShortcutTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """
-        A mistake of the reader's is logged, and nobody else suffers: it is read by the reactor from then on.
+        A mistake of the reader's is logged, and costs that connection alone, as a mistake under the reactor does.
         """
         self.direct.broken = True
-        self.say(b"one", b"two")
-        self.assertEqual((self.direct.directly, self.direct.read), ([], [b"one", b"two"]))
-        self.assertEqual(self.other.read, [b"one", b"two"])
+        self.say(b"one")
+        self.assertTrue(self.direct.lost)
+        self.assertNotIn(self.direct, self.reactor.getReaders())
+        self.assertEqual((self.other.lost, self.other.read), (False, [b"one"]))
         [failure] = self.flushLoggedErrors(RuntimeError)
         self.assertEqual(str(failure.value), "broken")
 
@@ -212,16 +215,15 @@ class ServerTests(OnRedis, SynchronousTestCase):
         server.command[1:1] = ["--reactor", reactor]
         server.start()
         self.addCleanup(lambda: server.running and server.kill())
-        with server.connect() as client:
-            client.sendall(_request(Type.SUBMIT_JOB_BG, b"work\0unique\0data"))
-            handle = client.recv(1000)[12:]
+        handle = Peer(server).submit(Type.SUBMIT_JOB_BG, b"work", b"unique", b"data")
         server.kill()
         server.start()
-        with server.connect() as worker:
-            worker.sendall(_request(Type.CAN_DO, b"work") + _request(Type.GRAB_JOB_UNIQ))
-            self.assertEqual(worker.recv(1000)[12:], handle + b"\0work\0unique\0data")
-            worker.sendall(_request(Type.WORK_COMPLETE, handle + b"\0done"))
-            self.assertEqual(server.status("work"), (0, 0, 1))
+        worker = Peer(server)
+        worker.send(Type.CAN_DO, b"work")
+        worker.send(Type.GRAB_JOB_UNIQ)
+        self.assertEqual(worker.receive(), (Type.JOB_ASSIGN_UNIQ, handle + b"\0work\0unique\0data"))
+        worker.send(Type.WORK_COMPLETE, handle, b"done")
+        wait_until(lambda: server.status("work") == (0, 0, 1), "the job is over")
         self.assertEqual(server.stop(), 0, server.log)
         self.assertNotIn("Traceback", server.log)
 
@@ -249,7 +251,3 @@ class ServerTests(OnRedis, SynchronousTestCase):
         With C{asyncio}, nothing is lost.
         """
         self.check("asyncio")
-
-
-def _request(kind: Type, body: bytes = b"") -> bytes:
-    return struct.pack(">4sII", b"\0REQ", kind, len(body)) + body

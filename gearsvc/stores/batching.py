@@ -64,7 +64,7 @@ twice as long, if no submission comes just when they are over.)
 
 MOMENT = 0.001
 """
-Seconds for which it is not worth waiting on.
+Seconds that are too few to be worth another timer.
 """
 
 FIRST_RETRY = 0.05

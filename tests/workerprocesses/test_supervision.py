@@ -4,6 +4,7 @@ When a process is started again, and when one is given up: on a clock of the tes
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -26,17 +27,21 @@ class SpawningClock(Clock):
     A clock, and what pretends to start processes.
 
     @ivar protocols: what was to hear of each of them.
+    @ivar hasty: whether they end before their ids are known.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.protocols: list[Any] = []
+        self.hasty = False
 
     def spawn(self, reactor: object, protocol: object, *arguments: object) -> int:
         """
         Pretend to start one.
         """
         self.protocols.append(protocol)
+        if self.hasty:
+            self.protocols[-1].processExited(Failure(ProcessDone(0)))
         return NO_PROCESS
 
     def end(self, status: int = 0) -> None:
@@ -126,6 +131,17 @@ class RestartTests(SynchronousTestCase):
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.protocols), 3)
 
+    def test_over_before_its_id_is_known(self) -> None:
+        """
+        What was started by one that ends at once ends with it, and it is started again as any other.
+        """
+        killed: list[int] = []
+        self.patch(os, "killpg", lambda group, signal: killed.append(group))
+        self.reactor.hasty = True
+        self.assertEqual(self.service.start_worker("1 g connect -- true"), "g")
+        self.assertEqual(killed, [NO_PROCESS])
+        self.reactor.protocols[-1].processEnded(Failure(ProcessDone(0)))
+        self.assertEqual(self.seconds_until_start(), FIRST_DELAY)
 
     def test_cannot_be_ended(self) -> None:
         """
