@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -155,7 +156,7 @@ class Console:
         deadline = time.monotonic() + STEP_PATIENCE
         while True:
             output = self._output(step.terminal) if step.terminal else self._run(command)
-            if self._matches(step.output, output):
+            if self._matches(step.output, output) and self._listens(step.terminal, command):
                 return
             if time.monotonic() > deadline:
                 raise AssertionError(f"$ {step.command}\nThe page shows:\n{step.output}\nBut this came:\n{output}")
@@ -187,6 +188,16 @@ class Console:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def _listens(self, terminal: str, command: str) -> bool:
+        """
+        Whether a server has come as far as a user lets it before going on: where its command names a port, it listens there.
+        """
+        port = re.search(r"-p (\d+)", command) if terminal == "server" else None
+        if port is None or self._terminals[terminal].poll() is not None:
+            return True
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, int(port[1]))) == 0
 
     def _output(self, terminal: str) -> str:
         return (self._checkout / ".console" / terminal).read_text()
