@@ -276,12 +276,13 @@ class JobServerService(MultiService):
         end_turn = keeper.end_turn
 
         def end() -> None:
+            # The store first: to send something to a peer that sleeps may take as long as all else of a turn.
             try:
-                flush()
-            finally:
                 end_turn()
+            finally:
+                flush()
 
-        return ReadingRoom(self.reactor, keeper.begin_turn, end)
+        return ReadingRoom(self.reactor, keeper.begin_turn, end, keeper.begin_batch)
 
     def listen(
         self, port: int | str, *, addresses: Sequence[str] | None = None, accept_per_loop: int | None = None

@@ -7,7 +7,8 @@ from __future__ import annotations
 import select
 import socket
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, Callable
 from unittest import skipUnless
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -23,6 +24,9 @@ from tests.durable import OnRedis
 from tests.running import RunningServer, free_port, wait_until
 from tests.stores.takeover import Peer
 
+PATIENCE = 20.0
+"""How many seconds a reactor may run before it counts as one that has not stopped."""
+
 HAS_EPOLL = hasattr(select, "epoll")
 
 
@@ -36,6 +40,7 @@ class Reader:
     @ivar refuses: whether the shortcut leaves the reading to the reactor.
     @ivar broken: whether the shortcut fails.
     @ivar lost: whether the reactor has ended it.
+    @ivar then: what is to be done when something was read by the shortcut, each time the next.
     """
 
     def __init__(self) -> None:
@@ -43,6 +48,7 @@ class Reader:
         self.read: list[bytes] = []
         self.directly: list[bytes] = []
         self.refuses = self.broken = self.lost = False
+        self.then: list[Callable[[], object]] = []
 
     def fileno(self) -> int:
         """
@@ -70,6 +76,8 @@ class Reader:
             raise RuntimeError("broken")
         if not self.refuses:
             self.directly.append(self.here.recv(100))
+            if self.then:
+                self.then.pop(0)()
         return self.refuses
 
     def connectionLost(self, reason: Failure) -> None:
@@ -97,6 +105,12 @@ class ShortcutTests(SynchronousTestCase):
         """
         if not HAS_EPOLL:
             self.skipTest("there is no epoll here")
+        self.use_new_reactor()
+
+    def use_new_reactor(self) -> None:
+        """
+        Begin anew, with another reactor.
+        """
         from twisted.internet.epollreactor import EPollReactor
 
         self.reactor: Any = EPollReactor()
@@ -182,6 +196,147 @@ class ShortcutTests(SynchronousTestCase):
         third.there.send(b"nobody listens")
         self.say(b"one")
         self.assertEqual((third.read, self.direct.directly), ([b"hello"], [b"one"]))
+
+
+    def test_last(self) -> None:
+        """
+        One that is to be the last is read from after all others with a shortcut, whichever of them was ready first.
+        """
+        order: list[str] = []
+        self.direct.then = [lambda: order.append("last")] * 2
+        self.other.then = [lambda: order.append("other")] * 2
+        shortcut.remove(self.reactor, self.direct.fileno())
+        shortcut.add(self.reactor, self.direct.fileno(), self.direct.read_directly, last=True)
+        shortcut.add(self.reactor, self.other.fileno(), self.other.read_directly)
+        self.say(b"one")
+        self.assertEqual(order, ["other", "last"])
+        shortcut.remove(self.reactor, self.direct.fileno())
+        shortcut.add(self.reactor, self.direct.fileno(), self.direct.read_directly)
+        self.say(b"two")
+        self.assertEqual(order, ["other", "last", "last", "other"])
+
+    def run_reactor(self, then: Callable[[], object]) -> list[str]:
+        """
+        Run the reactor until it is stopped, and do something when the reader with the shortcut has read its first word:
+        before the reactor has had a turn since.
+
+        @return: what happened: also C{"late"} if the reactor had to be reminded to stop.
+        """
+        happened: list[str] = []
+        self.direct.then = [then]
+
+        def give_up() -> None:
+            happened.append("late")
+            self.reactor.stop()
+
+        late = self.reactor.callLater(PATIENCE, give_up)
+        self.reactor.callWhenRunning(self.direct.there.send, b"one")
+        self.reactor.run(installSignalHandlers=False)
+        if late.active():
+            if self.reactor.seconds() >= late.getTime():
+                happened.append("late")
+            late.cancel()
+        return happened
+
+    def test_goes_on(self) -> None:
+        """
+        What comes soon after is read at once: the reactor gets its turn only when there is something for it.
+        """
+        turns: list[bytes] = []
+        run_until_current = self.reactor.runUntilCurrent
+
+        def turn() -> None:
+            turns.append(b"".join(self.direct.directly))
+            run_until_current()
+
+        self.patch(self.reactor, "runUntilCurrent", turn)
+
+        def more() -> None:
+            self.direct.then = [lambda: self.other.there.send(b"for the reactor")]
+            self.direct.there.send(b"two")
+
+        def doRead() -> None:
+            self.other.here.recv(100)
+            self.reactor.stop()
+
+        self.patch(self.other, "doRead", doRead)
+        self.assertEqual(self.run_reactor(more), [])
+        self.assertEqual(self.direct.directly, [b"one", b"two"])
+        self.assertNotIn(b"one", turns)
+        self.assertIn(b"onetwo", turns)
+
+    def test_timers(self) -> None:
+        """
+        A timer that a reader has set is kept, and so is one from before, though the reader always has more to read.
+        """
+        set_before = self.reactor.callLater(0.05, lambda: None)
+
+        def set_a_timer() -> None:
+            self.reactor.callLater(0.01, wait_for_the_other)
+
+        def wait_for_the_other() -> None:
+            self.direct.there.send(b"more")
+            self.direct.then = [more]
+
+        def more() -> None:
+            if set_before.active():
+                self.direct.there.send(b"more")
+                self.direct.then = [more]
+            else:
+                self.reactor.stop()
+
+        self.assertEqual(self.run_reactor(set_a_timer), [])
+        self.assertFalse(set_before.active())
+
+    def test_timers_that_are_due(self) -> None:
+        """
+        A timer that is due is called before more is read.
+        """
+        read: list[list[bytes]] = []
+
+        def due() -> None:
+            read.append([*self.direct.directly])
+            self.reactor.stop()
+
+        def more() -> None:
+            self.reactor.callLater(0, due)
+            self.direct.there.send(b"two")
+
+        self.assertEqual(self.run_reactor(more), [])
+        self.assertEqual(read, [[b"one"]])
+
+    def test_stop(self) -> None:
+        """
+        A reader may stop the reactor, by whichever way there is, and it stops though nothing more comes.
+        """
+        for stop in (
+            lambda: self.reactor.stop(),
+            lambda: self.reactor.crash(),
+            lambda: self.reactor.callLater(0, self.reactor.stop),
+            lambda: self.reactor.callFromThread(self.reactor.stop),
+            lambda: Thread(target=self.reactor.callFromThread, args=(self.reactor.stop,)).start(),
+        ):
+            self.use_new_reactor()
+            self.assertEqual(self.run_reactor(stop), [])
+
+    def test_impatient(self) -> None:
+        """
+        Who runs the reactor for no time at all waits for nothing, and sees what is ready.
+        """
+        seen: list[list[bytes]] = []
+
+        def iterate() -> None:
+            self.direct.there.send(b"two")
+            self.reactor.iterate(0)
+            seen.append([*self.direct.directly])
+            self.reactor.stop()
+
+        def more() -> None:
+            self.direct.then = [lambda: None]
+            self.reactor.callLater(0, iterate)
+
+        self.assertEqual(self.run_reactor(more), [])
+        self.assertEqual(seen, [[b"one", b"two"]])
 
 
 class OtherReactorTests(SynchronousTestCase):

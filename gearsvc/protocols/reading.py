@@ -9,6 +9,10 @@ then lets the server transmit what came of them all, so that a client for which
 two workers have finished gets both results in one piece.  That is a third of
 the cost of a small job.
 
+Where jobs are stored, clients are read before workers, and what they submitted is
+on its way to the store while the workers' packets are handled: for the store is
+what a client waits for most.
+
 It does nothing but read.  A connection that ends, or that has an error, goes
 back to the reactor, which sees the same and ends it as any other.
 """
@@ -18,7 +22,7 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
-from typing import Any, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
@@ -26,6 +30,9 @@ from zope.interface import implementer
 
 from gearsvc import shortcut
 from gearsvc.logs import Logger
+
+if TYPE_CHECKING:
+    from gearsvc.core.sessions import Session
 
 log = Logger(__name__)
 
@@ -47,6 +54,7 @@ class Reader(Protocol):
     """
 
     transport: Any
+    session: Session
     read_size: int
 
     def received(self, data: bytes) -> None:
@@ -66,14 +74,23 @@ class ReadingRoom:
     Reads from connections, in place of the reactor.
     """
 
-    def __init__(self, reactor: Any, begin: Callable[[], object], end: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        begin: Callable[[], object],
+        end: Callable[[], object],
+        submitted: Callable[[], object] | None = None,
+    ) -> None:
         """
         @param begin: called before anything is read in a round.
         @param end: called after it; it transmits what the server has to say.
+        @param submitted: called in a round with clients and workers between
+            these and those; if not given, there is no such order.
         """
         self._reactor = reactor
         self._begin = begin
         self._end = end
+        self._submitted = submitted
         self._epoll = select.epoll()
         self._readers: dict[int, tuple[Reader, Callable[[int], bytes]]] = {}
 
@@ -86,7 +103,8 @@ class ReadingRoom:
             return
         if not self._readers:
             self._reactor.addReader(self)
-            shortcut.add(self._reactor, self._epoll.fileno(), self.doRead)
+            # Last: the answers of a store are for those who have waited longest.
+            shortcut.add(self._reactor, self._epoll.fileno(), self.doRead, last=True)
         self._readers[descriptor] = (reader, connection.recv)
         self._epoll.register(descriptor, select.EPOLLIN)
 
@@ -122,7 +140,37 @@ class ReadingRoom:
         Read from the connections that are ready.
         """
         self._begin()
-        for descriptor, _ in self._epoll.poll(0, AT_ONCE):
+        ready = self._epoll.poll(0, AT_ONCE)
+        if self._submitted is not None and len(ready) > 1:
+            ready = self._read_clients(ready, self._submitted)
+        self._read(ready)
+        try:
+            self._end()
+        except Exception:
+            # Let it out, and the reactor would drop us, and all connections be deaf.
+            log.failure("Unexpected error while transmitting")
+
+    def _read_clients(self, ready: list[tuple[int, int]], submitted: Callable[[], object]) -> list[tuple[int, int]]:
+        """
+        Read from the clients among the connections that are ready, if there are
+        workers too.
+
+        @return: those that are left.
+        """
+        readers = self._readers
+        workers = [found for found in ready if found[0] in readers and readers[found[0]][0].session.abilities]
+        if not 0 < len(workers) < len(ready):
+            return ready
+        are_workers = set(workers)
+        self._read(found for found in ready if found not in are_workers)
+        try:
+            submitted()
+        except Exception:
+            log.failure("Unexpected error while storing what was submitted")
+        return workers
+
+    def _read(self, ready: Iterable[tuple[int, int]]) -> None:
+        for descriptor, _ in ready:
             entry = self._readers.get(descriptor)
             if entry is None:
                 # It went while others of this round were read.
@@ -146,11 +194,6 @@ class ReadingRoom:
                 # As the reactor has it: a mistake of ours costs one connection.
                 log.failure("Unexpected error while handling what a connection sent")
                 reader.abort()
-        try:
-            self._end()
-        except Exception:
-            # Let it out, and the reactor would drop us, and all connections be deaf.
-            log.failure("Unexpected error while transmitting")
 
     def fileno(self) -> int:
         """

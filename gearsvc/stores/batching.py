@@ -32,7 +32,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Callable
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -239,6 +239,13 @@ class GroupCommit:
         All is handed in that came in this turn.
         """
         self._in_turn = False
+        self.begin_batch()
+
+    def begin_batch(self) -> None:
+        """
+        Begin the batch of this turn now, if it has one; what is handed in after
+        that is for the next one.
+        """
         if self._ready:
             self._ready = False
             self._commit()
@@ -302,9 +309,13 @@ class GroupCommit:
             self._next()
             return
         self._began = self._clock.seconds()
-        outcome = maybeDeferred(self._store.commit, list(self._writing), self._removing)
-        outcome.addCallbacks(self._succeeded, self._failed)
-        outcome.addErrback(lambda reason: log.failure("The group commit has a bug.", reason))
+        try:
+            outcome = self._store.commit(list(self._writing), self._removing)
+            outcome.addCallbacks(self._succeeded, self._failed)
+        except Exception:
+            outcome = fail()
+            outcome.addErrback(self._failed)
+        outcome.addErrback(_log_bug)
 
     def _take(self) -> None:
         """
@@ -349,22 +360,24 @@ class GroupCommit:
         return bool(added) and self._ending.isdisjoint(added)
 
     def _succeeded(self, _: object) -> None:
-        self.committed += 1
-        self.batch_seconds.observe(self._clock.seconds() - self._began)
+        seconds = self._clock.seconds() - self._began
         if self.broken_since is not None:
-            seconds = self._clock.seconds() - self.broken_since
+            broken = self._clock.seconds() - self.broken_since
             refused = self.refused - self._refused_before
             self.broken_since = self.failure = None
             self._retry = FIRST_RETRY
             log.announce(
                 "The queue store is back after {seconds:.1f} s; {refused} submissions were refused.",
-                seconds=seconds,
+                seconds=broken,
                 refused=refused,
             )
         added = [record for record, awaited in self._writing.items() if awaited]
         self._writing, self._removing = {}, []
         if added:
+            # Before anything else: they are waited for.
             self._tell(added, None)
+        self.committed += 1
+        self.batch_seconds.observe(seconds)
         self._next()
 
     def _failed(self, reason: Failure) -> None:
@@ -536,3 +549,7 @@ class StoreOnShutdown:
     def _saved(self, records: list[JobRecord], failure: str | None) -> None:
         if failure is not None:
             log.error("{count} jobs could not be stored, and are lost: {failure}", count=len(records), failure=failure)
+
+
+def _log_bug(reason: Failure) -> None:
+    log.failure("The group commit has a bug.", reason)

@@ -233,27 +233,24 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         @return: fires with the answer.  It may be an exception of txredisapi's, which L{explain} tells the meaning of; it is
             one if the connection ends before.
         """
-        waiting = self.replyQueue.waiting
-        answer: Deferred[Any] = self.replyQueue.get()
+        queue = self.replyQueue
+        if self._socket is not None and self.usable and not queue.waiting:
+            # All that was sent before has been answered: nothing waits to be sent.  A write through the reactor would wait
+            # for its next turn.
+            try:
+                sent = self._socket.send(request)
+            except OSError:
+                # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
+                sent = 0
+            if sent < len(request):
+                self.transport.write(request[sent:])
+        elif self.usable:
+            self.transport.write(request)
+        if not queue.waiting:
+            self._since = time.monotonic()
+        answer: Deferred[Any] = queue.get()
         if not self.usable:
-            self.replyQueue.put(LostConnection())
-            return answer
-        if len(waiting) > 1:
-            self.transport.write(request)
-            return answer
-        self._since = time.monotonic()
-        if self._socket is None:
-            self.transport.write(request)
-            return answer
-        # All that was sent before has been answered: nothing waits to be sent.  A write through the reactor would wait for
-        # its next turn.
-        try:
-            sent = self._socket.send(request)
-        except OSError:
-            # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
-            sent = 0
-        if sent < len(request):
-            self.transport.write(request[sent:])
+            queue.put(LostConnection())
         return answer
 
     def ask_many(self, requests: Sequence[bytes]) -> Deferred[list[Any]]:

@@ -44,6 +44,26 @@ class GroupCommitTests(BatchingCase):
         self.store.succeed()
         self.assertEqual(self.settled, [(jobs, None)])
 
+    def test_middle_of_the_turn(self) -> None:
+        """
+        A batch may begin before the turn is over; what comes after that is the next batch.
+        """
+        group, jobs = self.group(), [record(1), record(2), record(3)]
+        group.begin_turn()
+        group.begin_batch()
+        self.assertEqual(self.store.commits, 0)
+        group.add(jobs[0])
+        group.begin_batch()
+        self.assertEqual(self.store.added, jobs[:1])
+        group.add(jobs[1])
+        group.begin_batch()
+        group.add(jobs[2])
+        group.end_turn()
+        self.assertEqual(self.store.commits, 1)
+        self.store.succeed()
+        self.turn()
+        self.assertEqual(self.store.added, jobs[1:])
+
     def test_turns_without_work(self) -> None:
         """
         The end of a turn in which nothing was added begins nothing, and what comes between turns waits for the reactor.

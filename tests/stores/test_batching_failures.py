@@ -4,6 +4,8 @@ L{gearsvc.stores.batching} on a store that fails, and at the end of the server.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.batching import FIRST_RETRY, FLUSH_TRIES
 from gearsvc.testing import record
@@ -173,6 +175,33 @@ class FailureTests(BatchingCase):
         self.assertEqual(self.settled, [([job], "the queue store failed: ZeroDivisionError")])
         self.clock.advance(FIRST_RETRY)
         self.assertEqual(self.store.removed, [job])
+
+    def test_raises(self) -> None:
+        """
+        A store that raises its error instead of failing with it is treated the same, and so is one that returns nothing to
+        wait for: neither has the server wait for ever.
+        """
+        for commit, failure in (
+            (self.full, "the disk is full"),
+            (self.nothing, "the queue store failed: AttributeError"),
+        ):
+            self.settled.clear()
+            self.patch(self.store, "commit", commit)
+            group, job = self.group(), record(1)
+            group.add(job)
+            self.turn()
+            self.assertEqual((self.settled, group.failure), ([([job], failure)], failure))
+
+    def full(self, *_: object) -> Deferred[None]:
+        """
+        A commit that raises.
+        """
+        raise StoreError("the disk is full")
+
+    def nothing(self, *_: object) -> None:
+        """
+        A commit that returns no Deferred.
+        """
 
     def test_log(self) -> None:
         """

@@ -79,12 +79,13 @@ class GroupCommitModel(RuleBasedStateMachine):
         size=st.integers(0, 200),
         turn=st.sampled_from([None, 0.0, FIRST_RETRY]),
         told=st.booleans(),
+        early=st.booleans(),
     )
-    def hand_in(self, what: str, row: int, size: int, turn: float | None, told: bool) -> None:
+    def hand_in(self, what: str, row: int, size: int, turn: float | None, told: bool, early: bool) -> None:
         """
         A job is submitted, a worker is lost over one, or one is over; and this
-        may be all in this turn, and somebody may say so.  (A job's handle and
-        unique id are its row.)
+        may be all in this turn, and somebody may say so, or have the batch begin
+        at once.  (A job's handle and unique id are its row.)
         """
         if told:
             self.group.begin_turn()
@@ -99,6 +100,8 @@ class GroupCommitModel(RuleBasedStateMachine):
         elif what == "remove":
             self.over.add(job)
             self.group.remove(job)
+        if early:
+            self.group.begin_batch()
         if told:
             self.group.end_turn()
         if turn is not None:
