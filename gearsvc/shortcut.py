@@ -107,6 +107,7 @@ class Shortcut:
         @param timeout: what the reactor has said of that itself.
         """
         reactor = self.reactor
+        # (One that would not say by this name that it was told to stop has its turn each time.)
         if not reactor.running or getattr(reactor, "_stopped", True):
             return 0
         until_timer: float | None = reactor.timeout()
