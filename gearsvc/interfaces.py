@@ -1,7 +1,8 @@
 """
 Every extension point of gearsvc.
 
-  - L{IQueueStore} and L{IQueueStoreMaker}: where background jobs are kept.
+  - L{IQueueStore}, L{IPromptQueueStore} and L{IQueueStoreMaker}: where background
+    jobs are kept.
   - L{IProtocolMaker}: how peers reach the job server.
   - L{IPeer}: what the job server asks of the other end of a connection.
   - L{IJobObserver}: what hears of everything that happens to jobs.
@@ -21,6 +22,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from gearsvc.config import Option, Settings
     from gearsvc.core.jobs import Job, JobRecord
@@ -113,6 +115,23 @@ class IQueueStore(Interface):
     def close() -> Deferred[None]:
         """
         Let go of everything.  No commit is under way when this is called.
+        """
+
+
+class IPromptQueueStore(IQueueStore):
+    """
+    A store that answers so soon that what a Deferred costs is a good part of it:
+    it has a shorter way for a batch of one job.
+    """
+
+    def commit_one(record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+        """
+        Do what C{commit([record], [])} does.
+
+        @param done: called once with C{None} where that would fire, or with its
+            failure: it may be before this returns.
+        @return: C{False} if it can't be done this way now; then nothing was done,
+            and C{done} is not called.
         """
 
 

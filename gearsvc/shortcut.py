@@ -76,6 +76,7 @@ class Shortcut:
         @return: the other events: the descriptor of each, and what is ready.
         """
         reads = self.reads
+        reactor = self.reactor
         for _ in range(MOST_ROUNDS):
             events = self.poller.poll(timeout, most)
             if len(events) > 1 and self.last:
@@ -92,28 +93,16 @@ class Shortcut:
                         log.failure("Unexpected error while reading")
                         found = (descriptor, select.EPOLLHUP)
                 left.append(found)
-            if left or not events:
+            # (What a thread or a signal wants of the reactor comes as an event.  One that would not say by this name that it
+            # was told to stop has its turn each time.)
+            if left or not events or not reactor.running or getattr(reactor, "_stopped", True):
                 break
-            timeout = self._until_needed(timeout)
+            until_timer = reactor.timeout()
+            if until_timer is not None:
+                timeout = until_timer if timeout < 0 else min(timeout, until_timer)
             if not timeout:
                 break
         return left
-
-    def _until_needed(self, timeout: float) -> float:
-        """
-        How long the reactor has nothing to do, if no event comes that it has to
-        see.  (What a thread or a signal wants of it does come as an event.)
-
-        @param timeout: what the reactor has said of that itself.
-        """
-        reactor = self.reactor
-        # (One that would not say by this name that it was told to stop has its turn each time.)
-        if not reactor.running or getattr(reactor, "_stopped", True):
-            return 0
-        until_timer: float | None = reactor.timeout()
-        if until_timer is None:
-            return timeout
-        return until_timer if timeout < 0 else min(timeout, until_timer)
 
     def _is_last(self, found: tuple[int, int]) -> bool:
         return found[0] in self.last

@@ -22,13 +22,22 @@ from gearsvc import interfaces
 from gearsvc.config import Settings
 from gearsvc.console.site import Console
 from gearsvc.core.jobserver import JobServer
-from gearsvc.interfaces import IEarlyProtocol, IJobObserver, IPeer, IProtocolMaker, IQueueStore, IQueueStoreMaker
+from gearsvc.interfaces import (
+    IEarlyProtocol,
+    IJobObserver,
+    IPeer,
+    IPromptQueueStore,
+    IProtocolMaker,
+    IQueueStore,
+    IQueueStoreMaker,
+)
 from gearsvc.logs import FileObserver, LogFile, SystemLogObserver
 from gearsvc.plugins import protocol_makers, queue_store_makers
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.service import ReactorClock
 from gearsvc.stores.memory import MemoryStore
+from gearsvc.stores.redis import RedisStore
 from gearsvc.stores.sqlite import SQLiteStore
 from tests.core.case import Connection, Recorder
 from tests.running import ROOT
@@ -51,7 +60,8 @@ class InterfaceTests(SynchronousTestCase):
         Every interface of gearsvc is held by a test below: who adds one adds its test.
         """
         ours = {name for name, each in vars(interfaces).items() if isinstance(each, InterfaceClass) and each is not Interface}
-        self.assertEqual(ours, {"IEarlyProtocol", "IJobObserver", "IPeer", "IProtocolMaker", "IQueueStore", "IQueueStoreMaker"})
+        tested = {"IEarlyProtocol", "IJobObserver", "IPeer", "IPromptQueueStore", "IProtocolMaker", "IQueueStore", "IQueueStoreMaker"}
+        self.assertEqual(ours, tested)
 
     def test_peer(self) -> None:
         """
@@ -91,6 +101,8 @@ class InterfaceTests(SynchronousTestCase):
         }
         made = [maker.make(Settings(plugin_options=needed)) for maker in queue_store_makers()]
         self.assertGreaterEqual(len(made), 9)
+        self.assertEqual([type(store) for store in made if IPromptQueueStore.providedBy(store)], [RedisStore])
+        verifyObject(IPromptQueueStore, next(store for store in made if isinstance(store, RedisStore)))
         for store in made:
             if store is not None:
                 verifyObject(IQueueStore, store)

@@ -180,13 +180,13 @@ class Session:
         pieces = 0
         while held:
             entry = held[0]
-            if isinstance(entry, bytes):
-                self._held_size -= len(entry)
-                self.send(entry)
-            elif isinstance(entry, Job):
+            if isinstance(entry, Job):
                 if entry.kept == PENDING:
                     break
                 self.send(job_created(entry.handle))
+            elif isinstance(entry, bytes):
+                self._held_size -= len(entry)
+                self.send(entry)
             else:
                 if pieces == _PIECES_A_TURN or self.peer.congested:
                     break

@@ -38,7 +38,7 @@ from twisted.python.failure import Failure
 
 from gearsvc.core.counts import Histogram
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.interfaces import IPromptQueueStore, IQueueStore, StoreError
 from gearsvc.logs import Logger
 
 log = Logger(__name__)
@@ -118,6 +118,7 @@ class GroupCommit:
         @param clock: the reactor, or a fake clock.
         """
         self._store = store
+        self._commit_one = store.commit_one if IPromptQueueStore.providedBy(store) else None
         self._settled = settled
         self._clock = clock
         self._max_rows = max_rows
@@ -248,7 +249,8 @@ class GroupCommit:
         """
         if self._ready:
             self._ready = False
-            self._commit()
+            if not self._commit_alone():
+                self._commit()
 
     def _wake(self) -> None:
         """
@@ -316,6 +318,35 @@ class GroupCommit:
             outcome = fail()
             outcome.addErrback(self._failed)
         outcome.addErrback(_log_bug)
+
+    def _commit_alone(self) -> bool:
+        """
+        Commit a job that is all there is to commit, if the store has a shorter way
+        for it.
+
+        @return: whether that is done, or under way.
+        """
+        written = self._written
+        if self._commit_one is None or len(written) != 1 or self._cancelled or self._flushes:
+            return False
+        [(record, awaited)] = written.items()
+        if not awaited or (self._removed and not self._removals_can_wait()):
+            return False
+        self._writing, self._written = written, {}
+        self._began = self._clock.seconds()
+        if self._commit_one(record, self._answered):
+            return True
+        self._writing, self._written = {}, written
+        return False
+
+    def _answered(self, failure: Failure | None) -> None:
+        try:
+            if failure is None:
+                self._succeeded(None)
+            else:
+                self._failed(failure)
+        except Exception:
+            log.failure("The group commit has a bug.")
 
     def _take(self) -> None:
         """

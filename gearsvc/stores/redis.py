@@ -11,21 +11,22 @@ Each job that is added gets the next place, a number that only grows; one that i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.interfaces import Accept, IPromptQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import redisconnection, redislease
 from gearsvc.stores.progress import Progress
 from gearsvc.stores.reconnecting import Backoff
-from gearsvc.stores.redisconnection import STORED, Connection, Server, is_missing_script
+from gearsvc.stores.redisconnection import STORED, Answered, Connection, Server, is_missing_script
 from gearsvc.stores.redislayout import Layout
 from gearsvc.stores.redislease import Lease
 from gearsvc.stores.redisreplay import Replay
@@ -95,7 +96,7 @@ class Batch:
         self.words = words
 
 
-@implementer(IQueueStore)
+@implementer(IPromptQueueStore)
 class RedisStore:
     """
     Jobs in Redis.
@@ -282,6 +283,24 @@ class RedisStore:
             return ensureDeferred(self._commit(batch))
         return self._send(connection, batch).addCallback(self._settle, connection, batch)
 
+    def commit_one(self, record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+        """
+        See L{IPromptQueueStore.commit_one}.
+        """
+        connection = self._connection
+        if connection is None:
+            return False
+        words = self._words(record)
+
+        def answered(answer: object) -> None:
+            if answer is STORED:
+                done(None)
+            else:
+                ensureDeferred(self._finish(connection, answer, Batch(3, 0, words))).addCallbacks(done, done)
+
+        connection.send_for(b"*9\r\n%b$1\r\n0\r\n%b" % (self._head, words), Answered(answered))
+        return True
+
     def _settle(self, answer: object, connection: Connection, batch: Batch) -> Deferred[None] | None:
         """
         Take the answer to a batch, which is nearly always the same.
@@ -334,26 +353,29 @@ class RedisStore:
         for record in removed:
             key = layout.key_of(record)
             words.append(b"$%d\r\n%b\r\n" % (len(key), key))
-        place = self._place
-        for record in added:
-            place += 1
-            key, priority = layout.write(record, place)
-            data = record.workload
-            words.append(
-                b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
-                % (len(key), key, len(data), data, len(priority), priority)
-            )
-        self._place = place
+        words += map(self._words, added)
         return Batch(len(removed) + 3 * len(added), len(removed), b"".join(words))
+
+    def _words(self, record: JobRecord) -> bytes:
+        """
+        A job to store, at the end of the order, as the script takes it.
+        """
+        self._place += 1
+        key, priority = self._layout.write(record, self._place)
+        data = record.workload
+        return b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(key), key, len(data), data, len(priority), priority
+        )
 
     def _send(self, connection: Connection, batch: Batch) -> Deferred[Any]:
         """
         Have Redis run the script of a batch.
         """
+        return connection.send(self._request(batch))
+
+    def _request(self, batch: Batch) -> bytes:
         removals = b"%d" % batch.removals
-        return connection.send(
-            b"*%d\r\n%b$%d\r\n%b\r\n%b" % (batch.count + 6, self._head, len(removals), removals, batch.words)
-        )
+        return b"*%d\r\n%b$%d\r\n%b\r\n%b" % (batch.count + 6, self._head, len(removals), removals, batch.words)
 
     # Replaying.
 

@@ -8,11 +8,12 @@ from typing import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import IQueueStore, StoreError
+from gearsvc.interfaces import IPromptQueueStore, IQueueStore, StoreError
 from gearsvc.stores import batching
 from gearsvc.stores.batching import LINGER, GroupCommit
 
@@ -90,6 +91,31 @@ class StoreByHand:
         """
         self.added = None
         self._answer.errback(error or StoreError("the disk is full"))
+
+
+@implementer(IPromptQueueStore)
+class PromptStoreByHand(StoreByHand):
+    """
+    A store by hand with a shorter way for one job.
+
+    @ivar alone: the jobs that went that way.
+    @ivar refuses: whether nothing can go that way now.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone: list[JobRecord] = []
+        self.refuses = False
+
+    def commit_one(self, record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+        """
+        Begin a commit of one job.
+        """
+        if self.refuses:
+            return False
+        self.alone.append(record)
+        self.commit([record], []).addCallbacks(done, done)
+        return True
 
 
 class Log:

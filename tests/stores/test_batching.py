@@ -4,10 +4,15 @@ Tests for L{gearsvc.stores.batching}, on a store whose commits the test ends.
 
 from __future__ import annotations
 
+from typing import Callable
+
+from twisted.python.failure import Failure
+
 from gearsvc.core.jobs import JobRecord
+from gearsvc.interfaces import StoreError
 from gearsvc.stores.batching import LINGER, GroupCommit, StoreOnShutdown
 from gearsvc.testing import record
-from tests.stores.batches import BatchingCase
+from tests.stores.batches import BatchingCase, PromptStoreByHand
 
 
 class GroupCommitTests(BatchingCase):
@@ -373,6 +378,103 @@ class GroupCommitTests(BatchingCase):
         self.turn()
         self.store.succeed()
         self.assertEqual((self.store.commits, len(self.log.lines)), (2, 2))
+
+
+class OneJobTests(BatchingCase):
+    """
+    L{GroupCommit} over a store that has a shorter way for one job.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have such a store.
+        """
+        super().setUp()
+        self.store: PromptStoreByHand = PromptStoreByHand()
+
+    def hand_in(self, group: GroupCommit, *jobs: JobRecord) -> None:
+        """
+        Add jobs in one turn.
+        """
+        group.begin_turn()
+        for job in jobs:
+            group.add(job)
+        group.end_turn()
+
+    def test_stored(self) -> None:
+        """
+        A job that is all there is to store goes the shorter way; what comes meanwhile is the next batch, as ever.
+        """
+        group, job, later = self.group(), record(1), [record(2), record(3)]
+        self.hand_in(group, job)
+        self.assertEqual((self.store.alone, self.store.added, self.settled), ([job], [job], []))
+        self.hand_in(group, *later)
+        self.assertEqual((self.store.commits, group.pending_writes), (1, 3))
+        self.store.succeed()
+        self.assertEqual((self.settled, group.committed), ([([job], None)], 1))
+        self.turn()
+        self.assertEqual((self.store.alone, self.store.added), ([job], later))
+
+    def test_longer_ways(self) -> None:
+        """
+        More than one job goes as a batch does, and so do an update, a job with removals that it may not overtake, and one
+        for which the store has no shorter way now.
+        """
+        group, jobs = self.group(), [record(1, unique=b"u"), record(2)]
+        self.hand_in(group, *jobs)
+        self.store.succeed()
+        group.remove(jobs[0])
+        again = record(3, unique=b"u")
+        self.hand_in(group, again)
+        self.assertEqual((self.store.added, self.store.removed), ([again], [jobs[0]]))
+        self.store.succeed()
+        group.update(again)
+        self.clock.advance(2 * LINGER)
+        self.assertEqual(self.store.added, [again])
+        self.store.succeed()
+        self.store.refuses = True
+        last = record(4)
+        self.hand_in(group, last)
+        self.assertEqual(self.store.added, [last])
+        self.store.succeed()
+        self.assertEqual((self.store.alone, self.settled[-1]), ([], ([last], None)))
+
+    def test_removals_wait(self) -> None:
+        """
+        A job that may overtake removals goes the shorter way, and they go with the next batch.
+        """
+        group, jobs = self.group(), [record(1), record(2)]
+        self.hand_in(group, jobs[0])
+        self.store.succeed()
+        group.remove(jobs[0])
+        self.hand_in(group, jobs[1])
+        self.assertEqual((self.store.alone, group.pending_removals), (jobs, 1))
+        self.store.succeed()
+        self.clock.advance(2 * LINGER)
+        self.assertEqual((self.store.added, self.store.removed), ([], [jobs[0]]))
+
+    def test_fails(self) -> None:
+        """
+        A job that is not stored is refused with the reason, as one in a batch is.
+        """
+        group, job = self.group(), record(1)
+        self.hand_in(group, job)
+        self.store.fail()
+        self.assertEqual((self.settled, group.failure), ([([job], "the disk is full")], "the disk is full"))
+
+    def test_fails_at_once(self) -> None:
+        """
+        So is one that is refused before the store has returned.
+        """
+        group, job = self.group(), record(1)
+
+        def fail(record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+            done(Failure(StoreError("the disk is full")))
+            return True
+
+        self.patch(group, "_commit_one", fail)
+        self.hand_in(group, job)
+        self.assertEqual((self.settled, group.pending_writes), ([([job], "the disk is full")], 0))
 
 
 class StoreOnShutdownTests(BatchingCase):

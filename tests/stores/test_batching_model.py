@@ -15,7 +15,7 @@ from gearsvc.interfaces import StoreError
 from gearsvc.stores import batching
 from gearsvc.stores.batching import FIRST_RETRY, GroupCommit
 from gearsvc.testing import record
-from tests.stores.batches import Log, StoreByHand
+from tests.stores.batches import Log, PromptStoreByHand, StoreByHand
 
 
 class GroupCommitModel(RuleBasedStateMachine):
@@ -26,13 +26,13 @@ class GroupCommitModel(RuleBasedStateMachine):
     be taken by the next one.
     """
 
-    @initialize(max_rows=st.integers(1, 4), max_bytes=st.integers(1, 300))
-    def begin(self, max_rows: int, max_bytes: int) -> None:
+    @initialize(max_rows=st.integers(1, 4), max_bytes=st.integers(1, 300), prompt=st.booleans())
+    def begin(self, max_rows: int, max_bytes: int, prompt: bool) -> None:
         """
-        Choose small batches.
+        Choose small batches, and whether the store has a shorter way for one job.
         """
         self.saved_log, batching.log = batching.log, Log()  # type: ignore[assignment]
-        self.store = StoreByHand()
+        self.store = PromptStoreByHand() if prompt else StoreByHand()
         self.clock = Clock()
         self.group = GroupCommit(self.store, self.settled, self.clock, max_rows, max_bytes)
         self.waiting: dict[JobRecord, None] = {}

@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from gearsvc.interfaces import IQueueStore
 from gearsvc.stores.redis import RedisStore
-from tests.stores.redises import RedisCase, of_the_dead
+from tests.stores.redises import OneByOne, RedisCase, of_the_dead
 from tests.stores.wire import WireContract
 
 
@@ -32,3 +32,9 @@ class RedisContract(WireContract, RedisCase, TestCase):
         await store.close()
         self.ask("SET", self.lease, of_the_dead(), "PX", 6000)
         self.wire.mend()
+
+
+class OneByOneContract(OneByOne, RedisContract):
+    """
+    The store contract, where batches of one job go the shorter way.
+    """

@@ -29,7 +29,7 @@ from gearsvc.stores.redistls import check_of
 from gearsvc.testing import record, sleep
 from tests.running import AT_ONCE, HOST, free_port, wait_until
 from tests.servers import Redis
-from tests.stores.redises import RedisCase, ask
+from tests.stores.redises import OneByOne, RedisCase, ask
 
 PASSWORD = "s3cret word"
 
@@ -702,3 +702,23 @@ class UntoldSettingsTests(SynchronousTestCase):
             (RedisSettings(appendonly=False), "with appendonly no a crash of Redis loses all, or what came since its last snapshot"),
         ]:
             self.assertIn(words, settings.durability)
+
+
+class RefusalOneByOneTests(OneByOne, RefusalTests):
+    """
+    What becomes of single jobs that Redis refuses.
+    """
+
+
+class SilenceOneByOneTests(OneByOne, SilenceTests):
+    """
+    A Redis that does not answer for a single job.
+    """
+
+    async def test_not_connected(self) -> None:
+        """
+        Without a connection there is no shorter way, and nothing is done.
+        """
+        store, _ = await self.opened()
+        await store.close()
+        self.assertFalse(store.commit_one(record(1), self.fail))
