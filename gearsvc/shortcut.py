@@ -38,8 +38,8 @@ The one event for which the reactor is not needed: with any other, it is.
 
 MOST_ROUNDS = 100
 """
-How many times it is waited for events before the reactor has its turn, if it
-needs none.  (Then it throws away the timers that were cancelled.)
+After how many rounds of events the reactor has its turn, even if it seems to
+need none: it throws away cancelled timers then.
 """
 
 

@@ -265,6 +265,30 @@ class ShortcutTests(SynchronousTestCase):
         self.assertNotIn(b"one", turns)
         self.assertIn(b"onetwo", turns)
 
+    def test_turns(self) -> None:
+        """
+        However much there is to read, the reactor has its turn now and then.
+        """
+        self.patch(shortcut, "MOST_ROUNDS", 3)
+        turns: list[int] = []
+        run_until_current = self.reactor.runUntilCurrent
+
+        def turn() -> None:
+            turns.append(len(self.direct.directly))
+            run_until_current()
+
+        def more() -> None:
+            if len(self.direct.directly) == 9:
+                self.reactor.stop()
+            self.direct.then = [more]
+            self.direct.there.send(b"more")
+
+        self.patch(self.reactor, "runUntilCurrent", turn)
+        self.assertEqual(self.run_reactor(more), [])
+        for read in (3, 6):
+            self.assertIn(read, turns)
+        self.assertNotIn(2, turns)
+
     def test_timers(self) -> None:
         """
         A timer that a reader has set is kept, and so is one from before, though the reader always has more to read.

@@ -334,10 +334,14 @@ class GroupCommit:
             return False
         self._writing, self._written = written, {}
         self._began = self._clock.seconds()
-        if self._commit_one(record, self._answered):
+        try:
+            begun = self._commit_one(record, self._answered)
+        except Exception:
+            self._answered(Failure())
             return True
-        self._writing, self._written = {}, written
-        return False
+        if not begun:
+            self._writing, self._written = {}, written
+        return begun
 
     def _answered(self, failure: Failure | None) -> None:
         try:

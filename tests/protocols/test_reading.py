@@ -158,7 +158,7 @@ class ReadingRoomTests(SynchronousTestCase):
         def fail() -> None:
             raise RuntimeError("the store fails")
 
-        self.submitted = fail  # type: ignore[method-assign]
+        self.patch(self, "submitted", fail)
         happened = self.read(
             self.room(stores=True),
             grab=Connection(self, "worker", "resize"),

@@ -466,15 +466,31 @@ class OneJobTests(BatchingCase):
         """
         So is one that is refused before the store has returned.
         """
-        group, job = self.group(), record(1)
 
         def fail(record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
             done(Failure(StoreError("the disk is full")))
             return True
 
-        self.patch(group, "_commit_one", fail)
+        self.patch(self.store, "commit_one", fail)
+        group, job = self.group(), record(1)
         self.hand_in(group, job)
         self.assertEqual((self.settled, group.pending_writes), ([([job], "the disk is full")], 0))
+
+    def test_raises(self) -> None:
+        """
+        So is one over which the store makes a mistake: the server does not wait for ever, and the next one is tried.
+        """
+
+        def mistake(record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+            raise ZeroDivisionError("a secret")
+
+        self.patch(self.store, "commit_one", mistake)
+        group, job, later = self.group(), record(1), record(2)
+        self.hand_in(group, job)
+        self.assertEqual(self.settled, [([job], "the queue store failed: ZeroDivisionError")])
+        group.add(later)
+        self.clock.advance(2)
+        self.assertEqual((self.store.added, self.store.removed), ([later], [job]))
 
 
 class StoreOnShutdownTests(BatchingCase):
