@@ -395,7 +395,7 @@ class OpeningTests(RedisCase):
         """
         A Redis Cluster is refused: it can't store a batch as a whole.
         """
-        redis = self.start_redis("--cluster-enabled", "yes")
+        redis = self.start_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
         await self.assert_opens_not("is a Redis Cluster", False, redis.port)
 
     async def test_replica(self) -> None:
