@@ -71,12 +71,6 @@ time.
 """
 
 
-def _nothing() -> None:
-    """
-    There is nothing to do.
-    """
-
-
 class ServerStopped(Exception):
     """
     The server will not serve, for it was stopped before it did.
@@ -262,27 +256,9 @@ class JobServerService(MultiService):
         for port in opened:
             log.notice("listening on {address}", address=written(port.getHost()))
         if opened and self.factory.room is None and hasattr(select, "epoll"):
-            self.factory.room = self._reading_room()
+            batches = self.keeper if isinstance(self.keeper, GroupCommit) else None
+            self.factory.room = ReadingRoom(self.reactor, self.job_server.flush, batches)
         return opened
-
-    def _reading_room(self) -> ReadingRoom:
-        """
-        What reads from connections, and says when their turn is over.
-        """
-        flush = self.job_server.flush
-        keeper = self.keeper
-        if not isinstance(keeper, GroupCommit):
-            return ReadingRoom(self.reactor, _nothing, flush)
-        end_turn = keeper.end_turn
-
-        def end() -> None:
-            # The store first: to send something to a peer that sleeps may take as long as all else of a turn.
-            try:
-                end_turn()
-            finally:
-                flush()
-
-        return ReadingRoom(self.reactor, keeper.begin_turn, end, keeper.begin_batch)
 
     def listen(
         self, port: int | str, *, addresses: Sequence[str] | None = None, accept_per_loop: int | None = None

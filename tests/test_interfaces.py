@@ -81,7 +81,7 @@ class InterfaceTests(SynchronousTestCase):
         """
         verifyObject(IProtocolFactory, GearmanFactory(self.server, self.settings, Clock()))
         verifyClass(IReadDescriptor, ReadingRoom)
-        room = ReadingRoom(None, self.server.flush, self.server.flush)
+        room = ReadingRoom(None, self.server.flush)
         self.addCleanup(room.close)
         verifyObject(IReadDescriptor, room)
 

@@ -184,7 +184,8 @@ class JobServer(Lifecycle):
         Have a job stored; the session hears of it when it is.
         """
         job.kept = PENDING
-        self.hold(session, job)
+        session.hold(job)
+        self._holding[session] = None
         assert self.store is not None
         self.store.add(job)
 
@@ -195,7 +196,9 @@ class JobServer(Lifecycle):
         @param records: the very jobs that were added.
         @param failure: why none of them is stored, or C{None}.
         """
-        jobs = self._without_pauses(records, failure)
+        jobs = [record for record in records if isinstance(record, Job)]
+        if len(jobs) < len(records):
+            self._settle_pauses(records, failure)
         if failure is None:
             for job in jobs:
                 job.kept = STORED
@@ -213,16 +216,13 @@ class JobServer(Lifecycle):
                     self._enqueue(job)
         self.flush()
 
-    def _without_pauses(self, records: Sequence[JobRecord], failure: str | None) -> list[Job]:
+    def _settle_pauses(self, records: Sequence[JobRecord], failure: str | None) -> None:
         """
-        @return: the jobs among what the store has answered for.
+        See to the pauses among what the store has answered for.
         """
-        jobs = [record for record in records if isinstance(record, Job)]
-        if len(jobs) < len(records):
-            for record in records:
-                if not isinstance(record, Job) and (queue := self._pauses.stored(record, failure)) is not None:
-                    self._wakeups.wake_for_all(queue)
-        return jobs
+        for record in records:
+            if not isinstance(record, Job) and (queue := self._pauses.stored(record, failure)) is not None:
+                self._wakeups.wake_for_all(queue)
 
     def _refuse(self, jobs: Sequence[Job], failure: str) -> None:
         """

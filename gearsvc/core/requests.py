@@ -228,10 +228,8 @@ def _grabber(assign: Type, reducer_too: bool = False) -> Handler:
 
 def _forward(job: Job, kind: Type, body: bytes) -> None:
     """
-    Send what a worker says of a job to every client that waits for it.
+    Send what a worker says of a job to the clients that wait for it.
     """
-    if not job.clients:
-        return
     if len(body) < LARGE:
         packet = wire.encode(kind, body)
         for client in job.clients:
@@ -266,7 +264,8 @@ def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
             if not session.is_settled(handle, final):
                 session.send(unknown)
             return
-        _forward(job, kind, body)
+        if job.clients:
+            _forward(job, kind, body)
         if final:
             server.complete(job, session, body)
 
@@ -285,7 +284,8 @@ def _work_status(server: JobServer, session: Session, body: bytes) -> None:
         return
     since, _ = session.running[job]
     session.running[job] = (since, (numerator, denominator))
-    _forward(job, Type.WORK_STATUS, body)
+    if job.clients:
+        _forward(job, Type.WORK_STATUS, body)
     server.progressed(job)
 
 
@@ -299,7 +299,8 @@ def _work_fail(server: JobServer, session: Session, body: bytes) -> None:
         if not session.is_settled(handle, True):
             session.send(_NO_RESULT_JOB)
         return
-    _forward(job, Type.WORK_FAIL, body)
+    if job.clients:
+        _forward(job, Type.WORK_FAIL, body)
     server.fail_job(job, "fail")
 
 

@@ -47,6 +47,21 @@ had more, for then large packets come from it.
 """
 
 
+class Batches(Protocol):
+    """
+    What has jobs stored: a L{GroupCommit<gearsvc.stores.batching.GroupCommit>},
+    which says what these are.
+    """
+
+    in_turn: bool
+    ready: bool
+
+    def begin_batch(self) -> None:
+        """
+        Have what came in so far stored.
+        """
+
+
 class Reader(Protocol):
     """
     A connection that is read here: a L{GearmanProtocol
@@ -77,20 +92,17 @@ class ReadingRoom:
     def __init__(
         self,
         reactor: Any,
-        begin: Callable[[], object],
-        end: Callable[[], object],
-        submitted: Callable[[], object] | None = None,
+        flush: Callable[[], object],
+        batches: Batches | None = None,
     ) -> None:
         """
-        @param begin: called before anything is read in a round.
-        @param end: called after it; it transmits what the server has to say.
-        @param submitted: called in a round with clients and workers between
-            these and those; if not given, there is no such order.
+        @param flush: transmits what the server has to say; called after each
+            round.
+        @param batches: what has jobs stored, if they are.
         """
         self._reactor = reactor
-        self._begin = begin
-        self._end = end
-        self._submitted = submitted
+        self._flush = flush
+        self._batches = batches
         self._epoll = select.epoll()
         self._readers: dict[int, tuple[Reader, Callable[[int], bytes]]] = {}
 
@@ -139,21 +151,35 @@ class ReadingRoom:
         """
         Read from the connections that are ready.
         """
-        self._begin()
         ready = self._epoll.poll(0, AT_ONCE)
-        if self._submitted is not None and len(ready) > 1:
-            ready = self._read_clients(ready, self._submitted)
-        self._read(ready)
+        batches = self._batches
+        if batches is None:
+            self._read(ready)
+        else:
+            batches.in_turn = True
+            if len(ready) > 1:
+                ready = self._read_clients(ready, batches)
+            self._read(ready)
+            batches.in_turn = False
+            # Before anything is transmitted: to send something to a peer that sleeps may take as long as all else of a turn.
+            if batches.ready:
+                self._store(batches)
         try:
-            self._end()
+            self._flush()
         except Exception:
             # Let it out, and the reactor would drop us, and all connections be deaf.
             log.failure("Unexpected error while transmitting")
 
-    def _read_clients(self, ready: list[tuple[int, int]], submitted: Callable[[], object]) -> list[tuple[int, int]]:
+    def _store(self, batches: Batches) -> None:
+        try:
+            batches.begin_batch()
+        except Exception:
+            log.failure("Unexpected error while storing what was submitted")
+
+    def _read_clients(self, ready: list[tuple[int, int]], batches: Batches) -> list[tuple[int, int]]:
         """
         Read from the clients among the connections that are ready, if there are
-        workers too.
+        workers too, and have stored what they submit.
 
         @return: those that are left.
         """
@@ -163,10 +189,8 @@ class ReadingRoom:
             return ready
         are_workers = set(workers)
         self._read(found for found in ready if found not in are_workers)
-        try:
-            submitted()
-        except Exception:
-            log.failure("Unexpected error while storing what was submitted")
+        if batches.ready:
+            self._store(batches)
         return workers
 
     def _read(self, ready: Iterable[tuple[int, int]]) -> None:

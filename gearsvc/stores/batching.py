@@ -96,6 +96,11 @@ class GroupCommit:
     Records are told apart by identity, not by handle: hand in the same object
     each time.
 
+    @ivar in_turn: set by whoever hands in what came at once, while that is not
+        all, and will then call L{begin_batch}, if there is a batch L{ready}.
+        (Where nobody does, a batch begins when the reactor makes its calls, which
+        is later and costs a timer.)
+    @ivar ready: whether a batch waits for L{begin_batch}.
     @ivar broken_since: when the store stopped committing, by the clock's
         seconds; C{None} while it works.
     @ivar failure: what is wrong with it; C{None} while it works.
@@ -124,6 +129,7 @@ class GroupCommit:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
 
+        self.in_turn = self.ready = False
         self.broken_since: float | None = None
         self.failure: str | None = None
         self.refused = 0
@@ -152,8 +158,6 @@ class GroupCommit:
         self._awake = False
         # The timer of what nobody waits for.
         self._lingering: IDelayedCall | None = None
-        # Whether somebody will say when this turn is over, and whether a batch starts then.
-        self._in_turn = self._ready = False
         self._retry = FIRST_RETRY
         self._failed_at = 0.0
         self._refused_before = 0
@@ -228,29 +232,14 @@ class GroupCommit:
 
     # When the next batch starts.
 
-    def begin_turn(self) -> None:
-        """
-        L{end_turn} will say when this turn is over.  (Where nobody says so, it is
-        over when the reactor makes its calls, which is later and costs a timer.)
-        """
-        self._in_turn = True
-
-    def end_turn(self) -> None:
-        """
-        All is handed in that came in this turn.
-        """
-        self._in_turn = False
-        self.begin_batch()
-
     def begin_batch(self) -> None:
         """
-        Begin the batch of this turn now, if it has one; what is handed in after
-        that is for the next one.
+        Begin the batch that is L{ready}; what is handed in after that is for the
+        next one.
         """
-        if self._ready:
-            self._ready = False
-            if not self._commit_alone():
-                self._commit()
+        self.ready = False
+        if not self._commit_alone():
+            self._commit()
 
     def _wake(self) -> None:
         """
@@ -263,8 +252,8 @@ class GroupCommit:
             # (Bounded twice: the reactor's clock is the wall's, and may be set back.)
             delay = min(FIRST_RETRY, max(0.0, self._failed_at + FIRST_RETRY - self._clock.seconds()))
             self._linger_no_more()
-        if self._in_turn and not delay:
-            self._ready = True
+        if self.in_turn and not delay:
+            self.ready = True
         else:
             self._clock.callLater(delay, self._commit)
 
@@ -391,8 +380,13 @@ class GroupCommit:
         # (Bounded twice: the clock may be set back.)
         if not (self._removed and 0 < self._due - self._clock.seconds() < 2 * LINGER) or self._flushes:
             return False
-        added = [(record.function, record.unique) for record, awaited in self._written.items() if awaited]
-        return bool(added) and self._ending.isdisjoint(added)
+        adds = False
+        for record, awaited in self._written.items():
+            if awaited:
+                if (record.function, record.unique) in self._ending:
+                    return False
+                adds = True
+        return adds
 
     def _succeeded(self, _: object) -> None:
         seconds = self._clock.seconds() - self._began
@@ -406,7 +400,8 @@ class GroupCommit:
                 seconds=broken,
                 refused=refused,
             )
-        added = [record for record, awaited in self._writing.items() if awaited]
+        written = self._writing
+        added = list(written) if all(written.values()) else [record for record, awaited in written.items() if awaited]
         self._writing, self._removing = {}, []
         if added:
             # Before anything else: they are waited for.

@@ -26,7 +26,7 @@ from gearsvc.logs import Logger
 from gearsvc.stores import redisconnection, redislease
 from gearsvc.stores.progress import Progress
 from gearsvc.stores.reconnecting import Backoff
-from gearsvc.stores.redisconnection import STORED, Answered, Connection, Server, is_missing_script
+from gearsvc.stores.redisconnection import STORED, Connection, Server, is_missing_script
 from gearsvc.stores.redislayout import Layout
 from gearsvc.stores.redislease import Lease
 from gearsvc.stores.redisreplay import Replay
@@ -94,6 +94,31 @@ class Batch:
         self.count = count
         self.removals = removals
         self.words = words
+
+
+class _OneJob:
+    """
+    Waits for the answer to a batch of one job, as a Deferred would.
+    """
+
+    __slots__ = ("_store", "_connection", "_words", "_done")
+
+    def __init__(
+        self, store: RedisStore, connection: Connection, words: bytes, done: Callable[[Failure | None], object]
+    ) -> None:
+        self._store = store
+        self._connection = connection
+        self._words = words
+        self._done = done
+
+    def callback(self, answer: object) -> None:
+        """
+        Take the answer.
+        """
+        if answer is STORED:
+            self._done(None)
+        else:
+            self._store._finish_one(self._connection, answer, self._words, self._done)
 
 
 @implementer(IPromptQueueStore)
@@ -291,14 +316,7 @@ class RedisStore:
         if connection is None:
             return False
         words = self._words(record)
-
-        def answered(answer: object) -> None:
-            if answer is STORED:
-                done(None)
-            else:
-                ensureDeferred(self._finish(connection, answer, Batch(3, 0, words))).addCallbacks(done, done)
-
-        connection.send_for(b"*9\r\n%b$1\r\n0\r\n%b" % (self._head, words), Answered(answered))
+        connection.send_for(b"*9\r\n%b$1\r\n0\r\n%b" % (self._head, words), _OneJob(self, connection, words, done))
         return True
 
     def _settle(self, answer: object, connection: Connection, batch: Batch) -> Deferred[None] | None:
@@ -310,6 +328,14 @@ class RedisStore:
     async def _commit(self, batch: Batch) -> None:
         connection = await self._lock.run(self._ready)
         await self._finish(connection, await self._send(connection, batch), batch)
+
+    def _finish_one(
+        self, connection: Connection, answer: object, words: bytes, done: Callable[[Failure | None], object]
+    ) -> None:
+        """
+        Take an answer to a batch of one job that is not the usual one.
+        """
+        ensureDeferred(self._finish(connection, answer, Batch(3, 0, words))).addCallbacks(done, done)
 
     async def _finish(self, connection: Connection, answer: object, batch: Batch) -> None:
         """

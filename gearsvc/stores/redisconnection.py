@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
@@ -94,17 +94,15 @@ class Server:
         return endpoint if self.tls is None else wrapClientTLS(self.tls, endpoint)
 
 
-class Answered:
+class Waiting(Protocol):
     """
-    Hears of an answer as a Deferred does that has one callback, at a small part of its cost.
-
-    @ivar callback: called with the answer.
+    Hears of an answer: a Deferred, or what does the same at a small part of its cost.
     """
 
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[Any], object]) -> None:
-        self.callback = callback
+    def callback(self, answer: Any) -> object:
+        """
+        Take the answer.
+        """
 
 
 class Connection(BaseRedisProtocol):  # type: ignore[misc]
@@ -174,6 +172,12 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             data = self._socket.recv(READ_BYTES)
         except OSError:
             return True
+        if data == _STORED and self._answers.whole and not self._many:
+            # One batch after the other: that is nearly all that ever comes.
+            waiting = self.replyQueue.waiting
+            if len(waiting) == 1:
+                waiting.pop().callback(STORED)
+                return False
         if data:
             self.dataReceived(data)
         return not data
@@ -183,9 +187,6 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         Take what has come.
         """
         queue = self.replyQueue
-        if data == _STORED and self._answers.whole and len(queue.waiting) == 1 and not self._many:
-            queue.put(STORED)
-            return
         self._since = time.monotonic()
         self._heard = True
         try:
@@ -250,7 +251,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         self.send_for(request, answer)
         return answer
 
-    def send_for(self, request: bytes, answer: Deferred[Any] | Answered) -> None:
+    def send_for(self, request: bytes, answer: Waiting) -> None:
         """
         Send a request.
 

@@ -43,6 +43,7 @@ class Connection:
         Remember it.
         """
         self._case.happened.append(f"{self._name} {data.decode()}")
+        self._case.batches.ready |= self._case.batches.in_turn and data == b"submit"
         if data == b"fails":
             raise RuntimeError("it fails")
 
@@ -51,6 +52,26 @@ class Connection:
         Remember that.
         """
         self._case.happened.append(f"{self._name} ends")
+
+
+class BatchesByHand:
+    """
+    What would have jobs stored.
+    """
+
+    def __init__(self, happened: list[str]) -> None:
+        self.in_turn = self.ready = False
+        self.fails = False
+        self._happened = happened
+
+    def begin_batch(self) -> None:
+        """
+        Remember that.
+        """
+        self.ready = False
+        self._happened.append("store")
+        if self.fails:
+            raise RuntimeError("the store fails")
 
 
 class Reactor:
@@ -78,23 +99,15 @@ class ReadingRoomTests(SynchronousTestCase):
         if not hasattr(select, "epoll"):
             self.skipTest("there is no epoll here")
         self.happened: list[str] = []
+        self.batches = BatchesByHand(self.happened)
 
     def room(self, stores: bool) -> ReadingRoom:
         """
         @param stores: whether what is submitted is to be stored.
         """
-        submitted = self.submitted if stores else None
-        room = ReadingRoom(
-            Reactor(), lambda: self.happened.append("begin"), lambda: self.happened.append("end"), submitted
-        )
+        room = ReadingRoom(Reactor(), lambda: self.happened.append("transmit"), self.batches if stores else None)
         self.addCleanup(room.close)
         return room
-
-    def submitted(self) -> None:
-        """
-        All clients have been read.
-        """
-        self.happened.append("submitted")
 
     def read(self, room: ReadingRoom, **connections: Connection) -> list[str]:
         """
@@ -110,8 +123,8 @@ class ReadingRoomTests(SynchronousTestCase):
 
     def test_clients_first(self) -> None:
         """
-        Where jobs are stored, clients are read before workers, each kind in the order in which it was ready, and between
-        the two it is said that all is submitted.
+        Where jobs are stored, clients are read before workers, each kind in the order in which it was ready, and what they
+        submitted is stored between the two.
         """
         happened = self.read(
             self.room(stores=True),
@@ -122,51 +135,52 @@ class ReadingRoomTests(SynchronousTestCase):
         )
         self.assertEqual(
             happened,
-            ["begin", "client submit", "other client query", "submitted", "worker done", "other worker grab", "end"],
+            ["client submit", "other client query", "store", "worker done", "other worker grab", "transmit"],
         )
 
     def test_no_store(self) -> None:
         """
-        Where nothing is stored, they are read as they are ready.
+        Where no jobs are stored, all are read as they are ready.
         """
         happened = self.read(
             self.room(stores=False),
             done=Connection(self, "worker", "resize"),
             submit=Connection(self, "client"),
         )
-        self.assertEqual(happened, ["begin", "worker done", "client submit", "end"])
+        self.assertEqual(happened, ["worker done", "client submit", "transmit"])
 
     def test_one_kind(self) -> None:
         """
-        With clients alone, or workers alone, there is nothing to say between them.
+        With clients alone, or workers alone, what they submitted is stored when all are read, and before anything is
+        transmitted; if they submitted nothing, nothing is.
         """
         for abilities in ((), ("resize",)):
             self.happened.clear()
             happened = self.read(
                 self.room(stores=True),
-                one=Connection(self, "first", *abilities),
-                two=Connection(self, "second", *abilities),
+                submit=Connection(self, "first", *abilities),
+                query=Connection(self, "second", *abilities),
             )
-            self.assertEqual(happened, ["begin", "first one", "second two", "end"])
+            self.assertEqual(happened, ["first submit", "second query", "store", "transmit"])
+            self.happened.clear()
+            happened = self.read(self.room(stores=True), query=Connection(self, "third", *abilities))
+            self.assertEqual(happened, ["third query", "transmit"])
+            self.assertFalse(self.batches.in_turn)
 
     def test_mistakes(self) -> None:
         """
         A mistake over one connection costs that one, and a mistake of the store costs none: all are read, and all is
         transmitted.
         """
-
-        def fail() -> None:
-            raise RuntimeError("the store fails")
-
-        self.patch(self, "submitted", fail)
+        self.batches.fails = True
         happened = self.read(
             self.room(stores=True),
             grab=Connection(self, "worker", "resize"),
             fails=Connection(self, "client"),
-            query=Connection(self, "other client"),
+            submit=Connection(self, "other client"),
         )
         self.assertEqual(
-            happened, ["begin", "client fails", "client ends", "other client query", "worker grab", "end"]
+            happened, ["client fails", "client ends", "other client submit", "store", "worker grab", "transmit"]
         )
         self.assertEqual(
             [str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)], ["it fails", "the store fails"]
@@ -182,9 +196,9 @@ class ReadingRoomTests(SynchronousTestCase):
             room.add(connection, connection.here)
         client.there.close()
         happened = self.read(room, grab=worker)
-        self.assertEqual(happened, ["begin", "client goes back", "submitted", "worker grab", "end"])
+        self.assertEqual(happened, ["client goes back", "worker grab", "transmit"])
         room.doRead()
-        self.assertEqual(happened[5:], ["begin", "end"])
+        self.assertEqual(happened[3:], ["transmit"])
 
 
 class StoreFirstTests(ServiceCase):

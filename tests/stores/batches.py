@@ -4,7 +4,8 @@ A store whose commits the test ends, and what L{gearsvc.stores.batching} is test
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from contextlib import contextmanager
+from typing import Callable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -116,6 +117,18 @@ class PromptStoreByHand(StoreByHand):
         self.alone.append(record)
         self.commit([record], []).addCallbacks(done, done)
         return True
+
+
+@contextmanager
+def said_turn(group: GroupCommit) -> Iterator[None]:
+    """
+    What is handed in meanwhile comes at once, and a batch of it begins as soon as that is all.
+    """
+    group.in_turn = True
+    yield
+    group.in_turn = False
+    if group.ready:
+        group.begin_batch()
 
 
 class Log:

@@ -12,7 +12,7 @@ from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.batching import LINGER, GroupCommit, StoreOnShutdown
 from gearsvc.testing import record
-from tests.stores.batches import BatchingCase, PromptStoreByHand
+from tests.stores.batches import BatchingCase, PromptStoreByHand, said_turn
 
 
 class GroupCommitTests(BatchingCase):
@@ -40,11 +40,10 @@ class GroupCommitTests(BatchingCase):
         Where somebody says when a turn begins and is over, a batch begins at its end, without a timer.
         """
         group, jobs = self.group(), [record(1), record(2)]
-        group.begin_turn()
-        for job in jobs:
-            group.add(job)
-        self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
-        group.end_turn()
+        with said_turn(group):
+            for job in jobs:
+                group.add(job)
+            self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
         self.assertEqual(self.store.added, jobs)
         self.store.succeed()
         self.assertEqual(self.settled, [(jobs, None)])
@@ -54,16 +53,15 @@ class GroupCommitTests(BatchingCase):
         A batch may begin before the turn is over; what comes after that is the next batch.
         """
         group, jobs = self.group(), [record(1), record(2), record(3)]
-        group.begin_turn()
-        group.begin_batch()
-        self.assertEqual(self.store.commits, 0)
-        group.add(jobs[0])
-        group.begin_batch()
-        self.assertEqual(self.store.added, jobs[:1])
-        group.add(jobs[1])
-        group.begin_batch()
-        group.add(jobs[2])
-        group.end_turn()
+        with said_turn(group):
+            self.assertFalse(group.ready)
+            group.add(jobs[0])
+            self.assertTrue(group.ready)
+            group.begin_batch()
+            self.assertEqual(self.store.added, jobs[:1])
+            for job in jobs[1:]:
+                group.add(job)
+                self.assertFalse(group.ready)
         self.assertEqual(self.store.commits, 1)
         self.store.succeed()
         self.turn()
@@ -74,12 +72,12 @@ class GroupCommitTests(BatchingCase):
         The end of a turn in which nothing was added begins nothing, and what comes between turns waits for the reactor.
         """
         group, job = self.group(), record(1)
-        group.begin_turn()
-        group.end_turn()
+        with said_turn(group):
+            pass
         self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
         group.add(job)
-        group.begin_turn()
-        group.end_turn()
+        with said_turn(group):
+            pass
         self.assertEqual(self.store.commits, 0)
         self.turn()
         self.assertEqual(self.store.added, [job])
@@ -90,9 +88,8 @@ class GroupCommitTests(BatchingCase):
         """
         group, jobs = self.group(), [record(1), record(2)]
         for job in jobs:
-            group.begin_turn()
-            group.add(job)
-            group.end_turn()
+            with said_turn(group):
+                group.add(job)
         self.assertEqual((self.store.commits, self.store.added), (1, jobs[:1]))
         self.store.succeed()
         self.turn()
@@ -270,9 +267,8 @@ class GroupCommitTests(BatchingCase):
         group, jobs = self.group(), [record(number) for number in range(5)]
         timers = []
         for job in jobs:
-            group.begin_turn()
-            group.add(job)
-            group.end_turn()
+            with said_turn(group):
+                group.add(job)
             self.store.succeed()
             group.remove(job)
             timers.append(self.clock.getDelayedCalls())
@@ -396,10 +392,9 @@ class OneJobTests(BatchingCase):
         """
         Add jobs in one turn.
         """
-        group.begin_turn()
-        for job in jobs:
-            group.add(job)
-        group.end_turn()
+        with said_turn(group):
+            for job in jobs:
+                group.add(job)
 
     def test_stored(self) -> None:
         """

@@ -87,8 +87,7 @@ class GroupCommitModel(RuleBasedStateMachine):
         may be all in this turn, and somebody may say so, or have the batch begin
         at once.  (A job's handle and unique id are its row.)
         """
-        if told:
-            self.group.begin_turn()
+        self.group.in_turn = told
         job = next((job for job in self.alive() if job.handle == b"H:test:%d" % row), None)
         if job is None:
             job = record(row, unique=b"%d" % row, workload=bytes(size))
@@ -100,10 +99,11 @@ class GroupCommitModel(RuleBasedStateMachine):
         elif what == "remove":
             self.over.add(job)
             self.group.remove(job)
-        if early:
+        if early and self.group.ready:
             self.group.begin_batch()
-        if told:
-            self.group.end_turn()
+        self.group.in_turn = False
+        if self.group.ready:
+            self.group.begin_batch()
         if turn is not None:
             self.clock.advance(turn)
 
