@@ -234,8 +234,7 @@ class GroupCommit:
 
     def begin_batch(self) -> None:
         """
-        Begin the batch that is L{ready}; what is handed in after that is for the
-        next one.
+        Begin a batch now; what is handed in after that is for the next one.
         """
         self.ready = False
         if not self._commit_alone():
@@ -403,12 +402,13 @@ class GroupCommit:
         written = self._writing
         added = list(written) if all(written.values()) else [record for record, awaited in written.items() if awaited]
         self._writing, self._removing = {}, []
+        others_wait = any(self._written.values())
         if added:
             # Before anything else: they are waited for.
             self._tell(added, None)
         self.committed += 1
         self.batch_seconds.observe(seconds)
-        self._next()
+        self._next(others_wait)
 
     def _failed(self, reason: Failure) -> None:
         why, uncertain = self._explain(reason)
@@ -482,14 +482,22 @@ class GroupCommit:
         except Exception:
             log.failure("What was to be done with {count} stored or refused jobs failed.", count=len(records))
 
-    def _next(self) -> None:
+    def _next(self, at_once: bool = False) -> None:
         """
         No batch is in flight any more: see to what is to be done now.
+
+        @param at_once: whether there are adds that have waited for this.  They
+            are the next batch, and what their clients say who have just been
+            told will be the one after it: so the store works on the jobs of some
+            clients while those of others come in.
         """
         self._awake = False
         if self._written or self._removed or self._cancelled:
             works = self.broken_since is None
-            if (works and self._flushes) or self._cancelled or any(self._written.values()):
+            if at_once and not (self._cancelled or self._flushes):
+                self._awake = True
+                self.begin_batch()
+            elif (works and self._flushes) or self._cancelled or any(self._written.values()):
                 self._wake()
             else:
                 self._nudge()

@@ -97,8 +97,8 @@ class GroupCommitTests(BatchingCase):
 
     def test_one_batch_at_a_time(self) -> None:
         """
-        What comes while a batch is in flight is the next batch, which begins in
-        the turn in which that one ends.
+        What comes while a batch is in flight is the next batch, which begins as
+        soon as that one ends: it does not wait for what comes of its end.
         """
         group = self.group()
         group.add(record(1))
@@ -109,7 +109,6 @@ class GroupCommitTests(BatchingCase):
             self.turn()
         self.assertEqual((self.store.commits, group.pending_writes), (1, 3))
         self.store.succeed()
-        self.turn()
         self.assertEqual(self.store.added, later)
 
     def test_idle(self) -> None:
@@ -361,6 +360,31 @@ class GroupCommitTests(BatchingCase):
         self.linger()
         self.assertEqual(self.store.removed, jobs)
 
+    def test_submitted_by_settled(self) -> None:
+        """
+        What is added while a batch is being settled goes with the next one only if others have waited for that;
+        otherwise it waits for the end of its turn, and for what else comes in it.
+        """
+        jobs = [record(number) for number in range(1, 6)]
+        more = iter(jobs[2:4])
+
+        def hear(records: list[JobRecord], failure: str | None) -> None:
+            for job in more:
+                group.add(job)
+                break
+
+        group = GroupCommit(self.store, hear, self.clock)
+        group.add(jobs[0])
+        self.turn()
+        group.add(jobs[1])
+        self.store.succeed()
+        self.assertEqual(self.store.added, jobs[1:3])
+        self.store.succeed()
+        self.assertEqual(self.store.commits, 2)
+        group.add(jobs[4])
+        self.turn()
+        self.assertEqual(self.store.added, jobs[3:])
+
     def test_settled_fails(self) -> None:
         """
         An error in what hears of a batch is logged, and stops nothing.
@@ -409,6 +433,18 @@ class OneJobTests(BatchingCase):
         self.assertEqual((self.settled, group.committed), ([([job], None)], 1))
         self.turn()
         self.assertEqual((self.store.alone, self.store.added), ([job], later))
+
+    def test_next(self) -> None:
+        """
+        One job that came while another one was being stored goes that way too, as soon as that one is.
+        """
+        group, jobs = self.group(), [record(1), record(2)]
+        for job in jobs:
+            self.hand_in(group, job)
+        self.store.succeed()
+        self.assertEqual((self.store.alone, self.store.added), (jobs, jobs[1:]))
+        self.store.succeed()
+        self.assertEqual(self.settled, [(jobs[:1], None), (jobs[1:], None)])
 
     def test_longer_ways(self) -> None:
         """
