@@ -183,7 +183,7 @@ class Session:
             if isinstance(entry, Job):
                 if entry.kept == PENDING:
                     break
-                self.send(_CREATED[len(entry.handle)] + entry.handle)
+                self.send(job_created(entry.handle))
             elif isinstance(entry, bytes):
                 self._held_size -= len(entry)
                 self.send(entry)
