@@ -184,9 +184,7 @@ class JobServer(Lifecycle):
         Have a job stored; the session hears of it when it is.
         """
         job.kept = PENDING
-        # What L{hold} does, at a call less for each job.
-        session.hold(job)
-        self._holding[session] = None
+        self.hold(session, job)
         assert self.store is not None
         self.store.add(job)
 

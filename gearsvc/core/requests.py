@@ -228,8 +228,10 @@ def _grabber(assign: Type, reducer_too: bool = False) -> Handler:
 
 def _forward(job: Job, kind: Type, body: bytes) -> None:
     """
-    Send what a worker says of a job to the clients that wait for it.
+    Send what a worker says of a job to every client that waits for it.
     """
+    if not job.clients:
+        return
     if len(body) < LARGE:
         packet = wire.encode(kind, body)
         for client in job.clients:
@@ -264,8 +266,7 @@ def _result(kind: Type, unknown: bytes, final: bool) -> Handler:
             if not session.is_settled(handle, final):
                 session.send(unknown)
             return
-        if job.clients:
-            _forward(job, kind, body)
+        _forward(job, kind, body)
         if final:
             server.complete(job, session, body)
 
@@ -284,8 +285,7 @@ def _work_status(server: JobServer, session: Session, body: bytes) -> None:
         return
     since, _ = session.running[job]
     session.running[job] = (since, (numerator, denominator))
-    if job.clients:
-        _forward(job, Type.WORK_STATUS, body)
+    _forward(job, Type.WORK_STATUS, body)
     server.progressed(job)
 
 
@@ -299,8 +299,7 @@ def _work_fail(server: JobServer, session: Session, body: bytes) -> None:
         if not session.is_settled(handle, True):
             session.send(_NO_RESULT_JOB)
         return
-    if job.clients:
-        _forward(job, Type.WORK_FAIL, body)
+    _forward(job, Type.WORK_FAIL, body)
     server.fail_job(job, "fail")
 
 

@@ -174,6 +174,7 @@ class ReadingRoom:
         try:
             batches.begin_batch()
         except Exception:
+            # Those who wait to be read, and for what was produced, are not to suffer.
             log.failure("Unexpected error while storing what was submitted")
 
     def _read_clients(self, ready: list[tuple[int, int]], batches: Batches) -> list[tuple[int, int]]:

@@ -325,6 +325,7 @@ class GroupCommit:
         try:
             begun = self._commit_one(record, self._answered)
         except Exception:
+            # A mistake of the store's: whoever submitted the job is told, as with a batch.
             self._answered(Failure())
             return True
         if not begun:
@@ -338,7 +339,8 @@ class GroupCommit:
             else:
                 self._failed(failure)
         except Exception:
-            log.failure("The group commit has a bug.")
+            # The store calls this, and is not to blame.
+            _log_bug(Failure())
 
     def _take(self) -> None:
         """
@@ -379,13 +381,8 @@ class GroupCommit:
         # (Bounded twice: the clock may be set back.)
         if not (self._removed and 0 < self._due - self._clock.seconds() < 2 * LINGER) or self._flushes:
             return False
-        adds = False
-        for record, awaited in self._written.items():
-            if awaited:
-                if (record.function, record.unique) in self._ending:
-                    return False
-                adds = True
-        return adds
+        added = [(record.function, record.unique) for record, awaited in self._written.items() if awaited]
+        return bool(added) and self._ending.isdisjoint(added)
 
     def _succeeded(self, _: object) -> None:
         seconds = self._clock.seconds() - self._began
@@ -399,8 +396,7 @@ class GroupCommit:
                 seconds=broken,
                 refused=refused,
             )
-        written = self._writing
-        added = list(written) if all(written.values()) else [record for record, awaited in written.items() if awaited]
+        added = [record for record, awaited in self._writing.items() if awaited]
         self._writing, self._removing = {}, []
         others_wait = any(self._written.values())
         if added:

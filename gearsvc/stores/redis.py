@@ -397,11 +397,10 @@ class RedisStore:
         """
         Have Redis run the script of a batch.
         """
-        return connection.send(self._request(batch))
-
-    def _request(self, batch: Batch) -> bytes:
         removals = b"%d" % batch.removals
-        return b"*%d\r\n%b$%d\r\n%b\r\n%b" % (batch.count + 6, self._head, len(removals), removals, batch.words)
+        return connection.send(
+            b"*%d\r\n%b$%d\r\n%b\r\n%b" % (batch.count + 6, self._head, len(removals), removals, batch.words)
+        )
 
     # Replaying.
 

@@ -120,7 +120,7 @@ class PromptStoreByHand(StoreByHand):
 
 
 @contextmanager
-def said_turn(group: GroupCommit) -> Iterator[None]:
+def in_turn(group: GroupCommit) -> Iterator[None]:
     """
     What is handed in meanwhile comes at once, and a batch of it begins as soon as that is all.
     """

@@ -12,7 +12,7 @@ from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
 from gearsvc.stores.batching import LINGER, GroupCommit, StoreOnShutdown
 from gearsvc.testing import record
-from tests.stores.batches import BatchingCase, PromptStoreByHand, said_turn
+from tests.stores.batches import BatchingCase, PromptStoreByHand, in_turn
 
 
 class GroupCommitTests(BatchingCase):
@@ -40,7 +40,7 @@ class GroupCommitTests(BatchingCase):
         Where somebody says when a turn begins and is over, a batch begins at its end, without a timer.
         """
         group, jobs = self.group(), [record(1), record(2)]
-        with said_turn(group):
+        with in_turn(group):
             for job in jobs:
                 group.add(job)
             self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
@@ -53,7 +53,7 @@ class GroupCommitTests(BatchingCase):
         A batch may begin before the turn is over; what comes after that is the next batch.
         """
         group, jobs = self.group(), [record(1), record(2), record(3)]
-        with said_turn(group):
+        with in_turn(group):
             self.assertFalse(group.ready)
             group.add(jobs[0])
             self.assertTrue(group.ready)
@@ -72,11 +72,11 @@ class GroupCommitTests(BatchingCase):
         The end of a turn in which nothing was added begins nothing, and what comes between turns waits for the reactor.
         """
         group, job = self.group(), record(1)
-        with said_turn(group):
+        with in_turn(group):
             pass
         self.assertEqual((self.store.commits, self.clock.getDelayedCalls()), (0, []))
         group.add(job)
-        with said_turn(group):
+        with in_turn(group):
             pass
         self.assertEqual(self.store.commits, 0)
         self.turn()
@@ -88,7 +88,7 @@ class GroupCommitTests(BatchingCase):
         """
         group, jobs = self.group(), [record(1), record(2)]
         for job in jobs:
-            with said_turn(group):
+            with in_turn(group):
                 group.add(job)
         self.assertEqual((self.store.commits, self.store.added), (1, jobs[:1]))
         self.store.succeed()
@@ -266,7 +266,7 @@ class GroupCommitTests(BatchingCase):
         group, jobs = self.group(), [record(number) for number in range(5)]
         timers = []
         for job in jobs:
-            with said_turn(group):
+            with in_turn(group):
                 group.add(job)
             self.store.succeed()
             group.remove(job)
@@ -416,7 +416,7 @@ class OneJobTests(BatchingCase):
         """
         Add jobs in one turn.
         """
-        with said_turn(group):
+        with in_turn(group):
             for job in jobs:
                 group.add(job)
 
