@@ -66,7 +66,7 @@ GOALS = {
 }
 DURABLE = {
     "": ("background jobs with unique ids, acknowledged once stored", "--mode bg --clients 8 --workers 8 --window 64 --unique 1 --jobs {n}"),
-    "-1": ("one client, one job at a time", "--mode bg --clients 1 --workers 1 --window 1 --unique 1 --jobs 1000"),
+    "-1": ("one client, one job at a time", "--mode bg --clients 1 --workers 1 --window 1 --unique 1 --jobs {fewer}"),
 }
 # How many times gearmand's rate; and one client alone is not to wait longer for its acknowledgement.
 DURABLE_RATES = {"sqlite": 20, "postgres": 10, "mysql": 10, "redis": 3}
@@ -136,7 +136,7 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--durable", metavar="STORES", help=f"measure these stores instead: all, or some of {','.join(STORES)}")
     p.add_argument("--ours-durable", default=f"{TWISTD} --pidfile= -n gearman --listen 127.0.0.1 --port {{port}} {{store}}")
-    p.add_argument("--jobs", type=int, default=5000, help="jobs in the durable workload")
+    p.add_argument("--jobs", type=int, help="jobs in the durable workload of many clients; one client does a fifth of them (default: as stores.py has it)")
     p.add_argument("--json", help="also write every figure to this file")
     a = p.parse_args()
     load = os.path.join(tempfile.mkdtemp(), "gearload")
@@ -187,7 +187,8 @@ def measure_stores(stores, a, gearmand, load):
     """Run the durable workloads; return the rows' names, the servers and, as above, the figures."""
     figures = {}
     for store in stores:
-        start, options, peer_has_it = STORES[store]
+        start, options, peer_has_it, jobs = STORES[store]
+        jobs = a.jobs or jobs
         servers = {"ours": a.ours_durable}
         if peer_has_it and shutil.which("gearmand"):
             servers["gearmand"] = gearmand
@@ -197,7 +198,7 @@ def measure_stores(stores, a, gearmand, load):
                     print(f"{store}, round {round_ + 1} of {a.rounds}: {server}", file=sys.stderr)
                     with tempfile.TemporaryDirectory() as folder:
                         told = command.replace("{store}", options(database, folder))
-                        steps = [(store + n, arguments.format(n=a.jobs)) for n, (_, arguments) in DURABLE.items()]
+                        steps = [(store + n, arguments.format(n=jobs, fewer=max(jobs // 5, 1))) for n, (_, arguments) in DURABLE.items()]
                         for n, f in run(told, steps, load, folder).items():
                             figures.setdefault(n, {}).setdefault(server, []).append(f)
     return list(figures), ["ours", "gearmand"], figures

@@ -61,7 +61,7 @@ def main():
     if unknown := set(stores) - set(STORES):
         parser.error(f"--store: there is no {', '.join(unknown)}; there is: {', '.join(STORES)}")
     for store in stores:
-        start_database, words, _ = STORES[store]
+        start_database, words, *_ = STORES[store]
         with start_database() as database, tempfile.TemporaryDirectory() as folder:
             measure(store, words(database, folder), folder, options)
 

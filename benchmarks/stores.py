@@ -58,14 +58,20 @@ def memcached(database, folder):
     return f"-q libmemcached --libmemcached-servers 127.0.0.1:{database.port} --libmemcached-prefix gear{next(NUMBERS)}_"
 
 
-# name: (its database, the options that both servers take, whether Debian's gearmand has it)
+MANY = 50_000
+"""As many jobs as in the same load without a store: for stores that do them in about a second."""
+
+FEW = 5_000
+"""For stores that sync each commit: they keep gearmand busy for some seconds."""
+
+# name: (its database, the options that both servers take, whether Debian's gearmand has it, how many jobs)
 STORES = {
-    "sqlite": (no_database, sqlite, True),
-    "file": (no_database, file, False),
-    "postgres": (lambda: running(PostgreSQL), postgres, True),
-    "mysql": (lambda: running(MariaDB), mysql, True),
-    "redis": (lambda: running(Redis), redis, True),
-    "redis-always": (lambda: running(Redis, "--appendfsync", "always"), redis, True),
-    "memcached": (lambda: running(Memcached), memcached, True),
-    "tokyocabinet": (no_database, tokyocabinet, False),
+    "sqlite": (no_database, sqlite, True, FEW),
+    "file": (no_database, file, False, FEW),
+    "postgres": (lambda: running(PostgreSQL), postgres, True, FEW),
+    "mysql": (lambda: running(MariaDB), mysql, True, FEW),
+    "redis": (lambda: running(Redis), redis, True, MANY),
+    "redis-always": (lambda: running(Redis, "--appendfsync", "always"), redis, True, FEW),
+    "memcached": (lambda: running(Memcached), memcached, True, MANY),
+    "tokyocabinet": (no_database, tokyocabinet, False, FEW),
 }

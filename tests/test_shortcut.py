@@ -4,6 +4,7 @@ L{gearsvc.shortcut}, on reactors of the test's own and under a whole server.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from pathlib import Path
@@ -94,14 +95,48 @@ class Reader:
         self.there.close()
 
 
-class ShortcutTests(SynchronousTestCase):
+class WatchedEpoll:
     """
-    Readers with a shortcut and without, on one reactor.
+    An epoll that tells how it was asked.
+
+    @ivar timeouts: how long it was to wait, each time.
+    @ivar before: what is to be done before it is asked, each time the next.
+    @ivar when_asleep: what is to be done before it is asked to wait.
+    """
+
+    def __init__(self, epoll: Any) -> None:
+        self.epoll = epoll
+        self.timeouts: list[float] = []
+        self.before: list[Callable[[], object]] = []
+        self.when_asleep: Callable[[], object] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        """
+        All but L{poll} is the epoll's.
+        """
+        return getattr(self.epoll, name)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """
+        Note it, and ask.
+        """
+        self.timeouts.append(timeout)
+        if self.before:
+            self.before.pop(0)()
+        if timeout:
+            self.when_asleep()
+        found: list[tuple[int, int]] = self.epoll.poll(timeout, most)
+        return found
+
+
+class ReactorCase(SynchronousTestCase):
+    """
+    Two readers on one reactor, the first of them with a shortcut.
     """
 
     def setUp(self) -> None:
         """
-        Two readers, the first of them with a shortcut.
+        A reactor with an epoll.
         """
         if not HAS_EPOLL:
             self.skipTest("there is no epoll here")
@@ -122,6 +157,12 @@ class ShortcutTests(SynchronousTestCase):
             self.reactor.addReader(reader)
         self.addCleanup(self.reactor.removeAll)
         shortcut.add(self.reactor, self.direct.fileno(), self.direct.read_directly)
+
+
+class ShortcutTests(ReactorCase):
+    """
+    Readers with a shortcut and without, on one reactor.
+    """
 
     def say(self, *words: bytes) -> None:
         """
@@ -196,7 +237,6 @@ class ShortcutTests(SynchronousTestCase):
         third.there.send(b"nobody listens")
         self.say(b"one")
         self.assertEqual((third.read, self.direct.directly), ([b"hello"], [b"one"]))
-
 
     def test_last(self) -> None:
         """
@@ -361,6 +401,111 @@ class ShortcutTests(SynchronousTestCase):
 
         self.assertEqual(self.run_reactor(more), [])
         self.assertEqual(seen, [[b"one", b"two"]])
+
+
+class GlanceTests(ReactorCase):
+    """
+    Looking for an answer that is due, before sleeping until it comes.
+    """
+
+    def setUp(self) -> None:
+        """
+        The first reader waits for an answer.
+        """
+        super().setUp()
+        self.patch(os, "sched_getaffinity", lambda _: {0, 1})
+        self.due = ["an answer"]
+        self.expect()
+
+    def expect(self) -> None:
+        """
+        Have the shortcut know of it.
+        """
+        shortcut.remove(self.reactor, self.direct.fileno())
+        shortcut.add(self.reactor, self.direct.fileno(), self.direct.read_directly, due=self.due)
+        self.watched = self.reactor._poller.poller = WatchedEpoll(self.epoll)
+
+    def sleeps(self, times: int) -> list[int]:
+        """
+        Have the reactor wait some times for what does not come.
+
+        @return: before which of them it has looked.
+        """
+        looked = []
+        for time in range(times):
+            self.watched.timeouts.clear()
+            self.reactor.doIteration(0.001)
+            if self.watched.timeouts != [0.001]:
+                self.assertEqual(self.watched.timeouts, [0, 0.001])
+                looked.append(time)
+        return looked
+
+    def test_found(self) -> None:
+        """
+        While an answer is due, it is looked for again and again, and read with no sleep before it.
+        """
+        self.patch(shortcut, "GLANCE", PATIENCE)
+        self.watched.before = [lambda: None, lambda: None, lambda: self.direct.there.send(b"one")]
+        self.reactor.doIteration(1)
+        self.assertEqual((self.direct.directly, self.watched.timeouts), ([b"one"], [0, 0, 0]))
+
+    def test_others_are_seen(self) -> None:
+        """
+        What comes from others meanwhile is read as ever.
+        """
+        self.patch(shortcut, "GLANCE", PATIENCE)
+        self.watched.before = [lambda: None, lambda: self.other.there.send(b"one")]
+        self.reactor.doIteration(1)
+        self.assertEqual((self.other.read, self.watched.timeouts), ([b"one"], [0, 0]))
+
+    def test_not_found(self) -> None:
+        """
+        Soon it sleeps all the same.
+        """
+        self.watched.when_asleep = lambda: self.direct.there.send(b"one")
+        self.reactor.doIteration(1)
+        self.assertEqual(self.direct.directly, [b"one"])
+        self.assertEqual((self.watched.timeouts[0], self.watched.timeouts[-1]), (0, 1))
+
+    def test_nothing_is_due(self) -> None:
+        """
+        With no answer due it sleeps at once.
+        """
+        self.due.clear()
+        self.direct.there.send(b"one")
+        self.reactor.doIteration(1)
+        self.assertEqual((self.direct.directly, self.watched.timeouts), ([b"one"], [1]))
+
+    def test_removed(self) -> None:
+        """
+        Nor is anything looked for on behalf of one without a shortcut.
+        """
+        shortcut.add(self.reactor, self.other.fileno(), self.other.read_directly)
+        shortcut.remove(self.reactor, self.direct.fileno())
+        self.assertEqual(self.sleeps(2), [])
+
+    def test_in_vain(self) -> None:
+        """
+        An answer that takes longer is looked for ever less often, but not too seldom; and as at first when one was found.
+        """
+        self.patch(shortcut, "GLANCE", 0)
+        self.patch(shortcut, "MOST_SKIPPED", 7)
+        self.assertEqual(self.sleeps(24), [0, 2, 6, 14, 22])
+        self.assertEqual(self.sleeps(6), [])
+        self.watched.timeouts.clear()
+        self.direct.there.send(b"one")
+        self.reactor.doIteration(1)
+        self.assertEqual((self.direct.directly, self.watched.timeouts), ([b"one"], [0]))
+        self.assertEqual(self.sleeps(5), [0, 2])
+
+    def test_one_processor(self) -> None:
+        """
+        With a single processor it sleeps, and leaves that to whoever is to answer.
+        """
+        self.patch(os, "sched_getaffinity", lambda _: {3})
+        self.use_new_reactor()
+        self.expect()
+        self.assertEqual(self.sleeps(2), [])
 
 
 class OtherReactorTests(SynchronousTestCase):

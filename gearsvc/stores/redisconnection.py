@@ -145,7 +145,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         if isinstance(transport, tcp.Connection) and not ISSLTransport.providedBy(transport):
             self._socket = transport.getHandle()
             self._descriptor = transport.fileno()
-            shortcut.add(self._reactor, self._descriptor, self._read)
+            shortcut.add(self._reactor, self._descriptor, self._read, due=self.replyQueue.waiting)
 
     def connectionLost(self, why: Failure) -> None:
         """

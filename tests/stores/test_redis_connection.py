@@ -13,7 +13,9 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Sized
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase
 
+from gearsvc import shortcut
 from gearsvc.interfaces import StoreError
 from gearsvc.stores import redisconnection, redislease
 from gearsvc.stores.redissettings import RedisSettings
@@ -60,6 +63,26 @@ class WaysTests(RedisCase):
         await store.commit(jobs, [])
         await store.close()
         await self.assert_stored(*jobs)
+
+    async def test_answers_are_due(self) -> None:
+        """
+        While it has not answered, an answer is due, for which the reactor looks before it sleeps.
+        """
+        told: list[Sized] = []
+        add = shortcut.add
+
+        def watched(*arguments: Any, due: Sized) -> None:
+            told.append(due)
+            add(*arguments, due=due)
+
+        self.patch(shortcut, "add", watched)
+        store, _ = await self.opened()
+        [answers] = told
+        self.assertEqual(len(answers), 0)
+        stored = store.commit([record(1)], [])
+        self.assertEqual(len(answers), 1)
+        await stored
+        self.assertEqual(len(answers), 0)
 
     async def test_database(self) -> None:
         """
