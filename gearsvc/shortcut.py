@@ -9,7 +9,8 @@ Here the readers that are known are called as soon as epoll names them, and the
 reactor sees what is left.
 
 And where an answer is due that comes sooner than a sleeping processor wakes, it
-is looked for a moment before anything sleeps: L{GLANCE}.
+is looked for a moment before anything sleeps, and so is what follows it:
+L{GLANCE}.
 
 It stands in for C{_poller}, where Twisted's epoll reactor keeps its epoll.  That
 is Twisted's own and no promise of it, so nothing relies on it: who takes the
@@ -46,13 +47,14 @@ GLANCE = 50e-6
 Seconds for which an answer that is due is looked for again and again, before
 the server sleeps until it comes.  A Redis on the same machine answers in some
 30 microseconds; on a virtual machine it takes as long again to be woken then.
+And one who has waited for the answer may soon have something else to say.
 """
 
 MOST_SKIPPED = 255
 """
-How many times, at most, it is not looked for after that was in vain: once after
+How many times, at most, nothing is looked for after that was in vain: once after
 the first time, then three times, seven, and so on.  So it costs next to nothing
-where answers take longer.
+where answers take longer, and where nobody has something else to say.
 """
 
 MOST_ROUNDS = 100
@@ -60,6 +62,36 @@ MOST_ROUNDS = 100
 After how many rounds of events the reactor has its turn, even if it seems to
 need none: it throws away cancelled timers then.
 """
+
+
+class Glances:
+    """
+    Whether it is worth looking for something before sleeping.
+    """
+
+    def __init__(self) -> None:
+        self._skipped = self._to_skip = 0
+
+    def is_worth_it(self) -> bool:
+        """
+        Decide, each time.  If it is, say then which of the following it was.
+        """
+        if self._to_skip:
+            self._to_skip -= 1
+            return False
+        return True
+
+    def found(self) -> None:
+        """
+        It was there.
+        """
+        self._skipped = 0
+
+    def in_vain(self) -> None:
+        """
+        It was not.
+        """
+        self._to_skip = self._skipped = min(2 * self._skipped + 1, MOST_SKIPPED)
 
 
 class Shortcut:
@@ -80,7 +112,9 @@ class Shortcut:
         self.reads: dict[int, Read] = {}
         self.last: set[int] = set()
         self.due: dict[int, Sized] = {}
-        self._skipped = self._to_skip = 0
+        self._for_answers = Glances()
+        self._for_more = Glances()
+        self._found = False
 
     def __getattr__(self, name: str) -> Any:
         """
@@ -100,7 +134,7 @@ class Shortcut:
         reads = self.reads
         reactor = self.reactor
         for _ in range(MOST_ROUNDS):
-            events = (self._glance(most) if self.due and timeout else None) or self.poller.poll(timeout, most)
+            events = (self._glance(most) if self.due and timeout else []) or self.poller.poll(timeout, most)
             if len(events) > 1 and self.last:
                 events.sort(key=self._is_last)
             left = []
@@ -126,28 +160,29 @@ class Shortcut:
                 break
         return left
 
-    def _glance(self, most: int) -> list[tuple[int, int]] | None:
+    def _glance(self, most: int) -> list[tuple[int, int]]:
         """
-        Look for events without sleeping, if an answer is due.
+        Look for events without sleeping: if an answer is due, or if the last
+        ones were found like this.
 
         @return: those that there are, if any.
         """
-        if not any(self.due.values()):
-            return None
-        if self._to_skip:
-            self._to_skip -= 1
-            return None
+        just_found, self._found = self._found, False
+        is_due = any(self.due.values())
+        glances = self._for_answers if is_due else self._for_more
+        if not (is_due or just_found) or not glances.is_worth_it():
+            return []
         poll = self.poller.poll
         end = time.perf_counter() + GLANCE
         while True:
             events: list[tuple[int, int]] = poll(0, most)
             if events:
-                self._skipped = 0
+                self._found = True
+                glances.found()
                 return events
             if time.perf_counter() > end:
-                break
-        self._to_skip = self._skipped = min(2 * self._skipped + 1, MOST_SKIPPED)
-        return None
+                glances.in_vain()
+                return []
 
     def _is_last(self, found: tuple[int, int]) -> bool:
         return found[0] in self.last

@@ -37,6 +37,7 @@ from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.service import ReactorClock
 from gearsvc.stores.memory import MemoryStore
+from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.redis import RedisStore
 from gearsvc.stores.sqlite import SQLiteStore
 from tests.core.case import Connection, Recorder
@@ -101,8 +102,10 @@ class InterfaceTests(SynchronousTestCase):
         }
         made = [maker.make(Settings(plugin_options=needed)) for maker in queue_store_makers()]
         self.assertGreaterEqual(len(made), 9)
-        self.assertEqual([type(store) for store in made if IPromptQueueStore.providedBy(store)], [RedisStore])
-        verifyObject(IPromptQueueStore, next(store for store in made if isinstance(store, RedisStore)))
+        prompt = [store for store in made if IPromptQueueStore.providedBy(store)]
+        self.assertEqual({type(store) for store in prompt}, {MemcachedStore, RedisStore})
+        for store in prompt:
+            verifyObject(IPromptQueueStore, store)
         for store in made:
             if store is not None:
                 verifyObject(IQueueStore, store)

@@ -498,6 +498,41 @@ class GlanceTests(ReactorCase):
         self.assertEqual((self.direct.directly, self.watched.timeouts), ([b"one"], [0]))
         self.assertEqual(self.sleeps(5), [0, 2])
 
+    def find(self) -> None:
+        """
+        Have an answer found, and no other due.
+        """
+        self.due[:] = ["an answer"]
+        self.watched.timeouts.clear()
+        self.direct.there.send(b"one")
+        self.reactor.doIteration(1)
+        self.assertEqual(self.watched.timeouts, [0])
+        self.due.clear()
+
+    def test_what_follows(self) -> None:
+        """
+        When an answer was found, what follows it is looked for as well, and what follows that; but not for ever.
+        """
+        self.patch(shortcut, "GLANCE", 0)
+        self.find()
+        self.watched.timeouts.clear()
+        for _ in range(2):
+            self.other.there.send(b"one")
+            self.reactor.doIteration(1)
+        self.assertEqual((self.other.read, self.watched.timeouts), ([b"one", b"one"], [0, 0]))
+        self.assertEqual(self.sleeps(4), [0])
+
+    def test_nothing_follows(self) -> None:
+        """
+        Where nothing follows the answers, that is looked for ever less often, and answers as ever.
+        """
+        self.patch(shortcut, "GLANCE", 0)
+        looked = []
+        for time in range(8):
+            self.find()
+            looked += [time] * len(self.sleeps(2))
+        self.assertEqual(looked, [0, 2, 6])
+
     def test_one_processor(self) -> None:
         """
         With a single processor it sleeps, and leaves that to whoever is to answer.

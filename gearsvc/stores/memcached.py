@@ -12,101 +12,43 @@ its memory, and runs.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gearsvc.core.jobs import JobRecord
-from gearsvc.interfaces import Accept, IQueueStore, StoreError
+from gearsvc.interfaces import Accept, IPromptQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import memcachedlease
 from gearsvc.stores.memcachedclient import Address, Servers
 from gearsvc.stores.memcachedconnection import Commands
-from gearsvc.stores.memcachedindex import (
-    ALWAYS,
-    Keys,
-    Place,
-    Segment,
-    entry_line,
-    index_text,
-    read_segment,
-)
+from gearsvc.stores.memcachedindex import ALWAYS, Keys, Place, Segment, read_segment
 from gearsvc.stores.memcachedlease import Lease
 from gearsvc.stores.memcachedreplay import Replay
+from gearsvc.stores.memcachedsegments import Part, Segments, Write, place_of
 from gearsvc.stores.progress import Progress
 from gearsvc.stores.reconnecting import Backoff
 
 log = Logger(__name__)
-
-SEGMENT_BYTES = 64 * 1024
-"""
-How large a segment of the index may grow: memcached copies it each time something is appended.
-"""
-
-SPARE_LINES = 10_000
-"""
-How many lines of jobs that are over the index may hold, beside as many as there are jobs.
-"""
-
-REWRITTEN_SEGMENTS = 32
-"""
-How many segments are rewritten at once, to get rid of such lines.
-"""
 
 RELEASE_SECONDS = 2.0
 """
 How long to wait for memcached when the server ends: the lease runs out by itself.
 """
 
+_ALL_STORED = b"STORED\r\n" * 3
+"""
+What is answered to a batch of one job, nearly always.
+"""
+
 TRIES = 3
 """
 How often a batch is begun, when memcached has just evicted the part of the index that it changes.
-"""
-
-
-class Write:
-    """
-    A job to be stored, as it was when it was handed in.
-
-    @ivar record: the job.
-    @ivar segment: where its entry is, if it is stored already.
-    @ivar key: its key.
-    @ivar derived: whether L{Keys.of} gives its key.
-    @ivar line: its entry.
-    @ivar tail: what stores the item, behind the command's name.
-    @ivar forced: whether an item that is there is to be replaced, though it is
-        not known to be this job's.
-    """
-
-    __slots__ = ("record", "key", "derived", "line", "tail", "workload", "forced")
-
-    def __init__(self, keys: Keys, record: JobRecord) -> None:
-        self.record = record
-        _, key = _place_of(record)
-        self.derived = key is None
-        self.key = keys.of(record) if key is None else key
-        self.line = entry_line(keys.prefix, record, self.key, self.derived)
-        self.workload = record.workload
-        self.tail = b" %b %d 0 %d\r\n" % (self.key, record.priority, len(record.workload))
-        self.forced = False
-
-
-def _place_of(record: JobRecord) -> tuple[Segment | None, bytes | None]:
-    """
-    Where a job's entry is, as far as is known, and its key, if that is not the one which it would be given.
-    """
-    place = record.key
-    if isinstance(place, Place):
-        return place.segment, place.key
-    return place if isinstance(place, Segment) else None, None
-
-
-Part = tuple[Segment, bool, bytes, list[Write]]
-"""
-A segment, whether it is new, what is to be appended to it, and of which jobs that is.
 """
 
 
@@ -123,6 +65,22 @@ class _Again(Exception):
         self.there = there or {}
 
 
+class Answers(NamedTuple):
+    """
+    The answers to the steps of a batch.
+
+    @ivar deletions: of each server, what it says of items to be deleted.
+    @ivar entries: what the first one says of changes to segments.
+    @ivar items: of each server, what it says of items to be stored.
+    @ivar end: what the first one says of the batch's number.
+    """
+
+    deletions: list[list[bytes]]
+    entries: list[bytes]
+    items: list[list[bytes]]
+    end: list[bytes]
+
+
 class Doubt(NamedTuple):
     """
     What may be there, and must not be.
@@ -137,7 +95,7 @@ class Doubt(NamedTuple):
     item: bool = True
 
 
-@implementer(IQueueStore)
+@implementer(IPromptQueueStore)
 class MemcachedStore:
     """
     Jobs in memcached.
@@ -162,13 +120,7 @@ class MemcachedStore:
         self._renewal: IDelayedCall | None = None
         self.description = f"{self._servers}, keys {self._prefix}..."
 
-        # The index, as it is there.
-        self._segments: dict[int, Segment] = {}
-        self._current: Segment | None = None
-        self._batch = ALWAYS
-        self._jobs = 0
-        self._lines = 0
-        self._overgrown: Segment | None = None
+        self._segments = Segments(self._keys)
         # Of a batch that failed: what may be there, and must not be.
         self._doubtful: list[Doubt] = []
 
@@ -280,6 +232,13 @@ class MemcachedStore:
             log.debug("The lease of the queue was not renewed: {why}", why=error)
         self._schedule()
 
+    @property
+    def _is_ready(self) -> bool:
+        """
+        Whether a batch can be written at once.
+        """
+        return self._servers.connected and not self._doubtful and not self._lease.stale
+
     async def _ready(self) -> None:
         """
         Be connected, and the owner, with nothing left of a batch that failed.
@@ -287,10 +246,9 @@ class MemcachedStore:
         @raise StoreError: if that can't be; nothing of the next batch is
             stored then.
         """
-        if self._servers.connected and not self._doubtful:
-            if not self._lease.stale:
-                return
-        else:
+        if self._is_ready:
+            return
+        if not self._servers.connected or self._doubtful:
             self._backoff.check()
         try:
             if not self._servers.connected:
@@ -316,10 +274,8 @@ class MemcachedStore:
             address=str(self._servers.addresses[index]),
         )
         if index == 0:
-            self._segments.clear()
-            self._current = self._overgrown = None
+            self._segments.begin(())
             self._doubtful = []
-            self._jobs = self._lines = 0
 
     # Committing.
 
@@ -329,8 +285,58 @@ class MemcachedStore:
         """
         keys = self._keys
         writes = [Write(keys, record) for record in added]
-        removals = [(record, _place_of(record)[1] or keys.of(record)) for record in removed]
+        removals = [(record, place_of(record)[1] or keys.of(record)) for record in removed]
         return ensureDeferred(self._alone(self._commit(writes, removals)))
+
+    def commit_one(self, record: JobRecord, done: Callable[[Failure | None], object]) -> bool:
+        """
+        See L{IPromptQueueStore.commit_one}.
+        """
+        connection = self._servers.only
+        if connection is None or not connection.quiet or self._lock.locked or not self._is_ready:
+            return False
+        if record.key is not None or len(record.workload) > self._limits[0]:
+            return False
+        segments = self._segments
+        write = Write(self._keys, record)
+        [part] = segments.plan([write], self._limits[0])
+        self._lock.acquire()
+        self._doubtful = [Doubt(part.segment, write.key)]
+        commands = Commands()
+        commands.add(*segments.add(part))
+        commands.add(b"add", write.tail, write.workload, b"\r\n")
+        commands.add(*segments.set_index(segments.jobs + 1))
+        connection.exchange_for(commands, _ALL_STORED, partial(self._answered, write, part, done))
+        return True
+
+    def _answered(
+        self, write: Write, part: Part, done: Callable[[Failure | None], object], answers: list[bytes] | Failure | None
+    ) -> None:
+        if answers is None:
+            self._doubtful = []
+            self._segments.count_in([part])
+            self._lock.release()
+            self._tidy()
+            done(None)
+        else:
+            ensureDeferred(self._finish_one(write, part, answers)).addCallbacks(done, done)
+
+    async def _finish_one(self, write: Write, part: Part, answers: list[bytes] | Failure) -> None:
+        """
+        Take the answers to a batch of one job that are not the usual ones.
+
+        @raise StoreError: if it is not stored, or that is uncertain.
+        """
+        try:
+            if isinstance(answers, Failure):
+                raise self._servers.explain(0, answers)
+            of_index, of_item, of_end = answers
+            try:
+                await self._check(Answers([[]], [of_index], [[of_item]], [of_end]), [write], [part], {}, {})
+            except _Again:
+                await self._commit([write], [])
+        finally:
+            self._lock.release()
 
     async def _commit(self, writes: list[Write], removals: list[tuple[JobRecord, bytes]]) -> None:
         await self._ready()
@@ -349,11 +355,11 @@ class MemcachedStore:
         Look in the index for jobs whose items are there, though their records do not know it: a batch is committed again,
         after a restart.
         """
-        for segment in list(self._segments.values()):
+        for segment in list(self._segments.by_number.values()):
             found = await self._servers.values([self._keys.segment(segment.number)])
             for _, text in found.values():
                 # (What the batch itself has written there is not stored.)
-                live = read_segment(text + segment.waiting, self._batch - 1).live
+                live = read_segment(text + segment.waiting, self._segments.batch - 1).live
                 for key in there.keys() & live.keys():
                     write = there[key]
                     write.record.key = segment if write.derived else Place(segment, key)
@@ -361,7 +367,7 @@ class MemcachedStore:
         self._doubtful = [
             Doubt(doubt.segment, doubt.key, doubt.key not in there)
             for doubt in self._doubtful
-            if doubt.key not in there or self._segment_of(there[doubt.key].record) is not doubt.segment
+            if doubt.key not in there or self._segments.of(there[doubt.key].record) is not doubt.segment
         ]
 
     def _give_up(self) -> NoReturn:
@@ -382,13 +388,6 @@ class MemcachedStore:
             f" for its limit of {self._limits[index]} bytes (memcached -I)."
         )
 
-    def _segment_of(self, record: JobRecord) -> Segment | None:
-        """
-        The segment in which a job's entry is.
-        """
-        segment = _place_of(record)[0]
-        return segment if segment is not None and self._segments.get(segment.number) is segment else None
-
     async def _write(self, writes: list[Write], removals: list[tuple[JobRecord, bytes]]) -> None:
         """
         Write one batch.
@@ -396,17 +395,18 @@ class MemcachedStore:
         @raise StoreError: if nothing of it is stored, or that is uncertain.
         @raise _Again: if it has to be begun anew.
         """
+        segments = self._segments
         changes: dict[Segment, list[bytes]] = {}
         over: dict[Segment, int] = {}
         for record, key in removals:
-            segment = self._segment_of(record)
+            segment = segments.of(record)
             if segment is not None:
                 changes.setdefault(segment, []).append(b"-%b\n" % key)
                 over[segment] = over.get(segment, 0) + 1
         fresh: list[Write] = []
         updated: dict[Segment, int] = {}
         for write in writes:
-            segment = self._segment_of(write.record)
+            segment = segments.of(write.record)
             if segment is None:
                 fresh.append(write)
             else:
@@ -420,33 +420,72 @@ class MemcachedStore:
             deletions[self._servers.index_of(key)].add(b"delete %b\r\n" % key)
         for segment, lines in changes.items():
             lines.insert(0, segment.waiting)
-            index.extend(self._append(segment, b"".join(lines)), 1)
-        parts = self._plan(fresh)
-        for segment, new, text, _ in parts:
-            index.extend(self._set(segment, text) if new else self._append(segment, text), 1)
+            index.add(*segments.append(segment, b"".join(lines)))
+        parts = segments.plan(fresh, self._limits[0])
+        for part in parts:
+            index.add(*segments.add(part))
         newcomers = set(fresh)
         for write in writes:
             # (An item that is there may be that of a job which is stored, though this record does not tell.)
             command = b"add" if write in newcomers and not write.forced else b"set"
             items[self._servers.index_of(write.key)].add(command, write.tail, write.workload, b"\r\n")
-        growing = {self._current, *(segment for segment, _, _, _ in parts)}
+        growing = {segments.current, *(part.segment for part in parts)}
         emptied = [segment for segment, count in over.items() if segment.live == count and segment not in growing]
         if fresh or emptied:
-            jobs = self._jobs + len(fresh) - sum(over.values())
-            numbers = self._segments.keys() - {segment.number for segment in emptied}
-            end.extend(self._set_index(jobs, numbers), 1)
+            end.add(*segments.set_index(segments.jobs + len(fresh) - sum(over.values()), emptied))
         for segment in emptied:
-            end.add(b"delete %b\r\n" % self._keys.segment(segment.number))
+            end.add(segments.delete(segment))
 
         # Should this end in an exception, all of it is in doubt.
-        self._doubtful = [Doubt(segment, write.key) for segment, _, _, share in parts for write in share]
-        of_deletions, of_index, of_items, of_end = await self._perform(deletions, index, items, end)
+        self._doubtful = [Doubt(part.segment, write.key) for part in parts for write in part.share]
+        await self._check(await self._perform(deletions, index, items, end), writes, parts, changes, updated)
+        for segment, lines in changes.items():
+            segments.changed(segment, updated.get(segment, 0), over.get(segment, 0), sum(map(len, lines)))
+        for record, _ in removals:
+            record.key = None
+        segments.count_in(parts)
+        for segment in emptied:
+            segments.drop(segment)
+
+    async def _perform(
+        self, deletions: list[Commands], index: Commands, items: list[Commands], end: Commands
+    ) -> Answers:
+        """
+        Have the servers do the steps of a batch.
+        """
+        if len(items) > 1:
+            rest = [Commands() for _ in items[1:]]
+            of_deletions = await self._servers.exchange(deletions)
+            [of_index, *_] = await self._servers.exchange([index, *rest])
+            of_items = await self._servers.exchange(items)
+            [of_end, *_] = await self._servers.exchange([end, *rest])
+            return Answers(of_deletions, of_index, of_items, of_end)
+        whole = Commands()
+        slices = [whole.extend(commands.parts, commands.count) for commands in (deletions[0], index, items[0], end)]
+        [answers] = await self._servers.exchange([whole])
+        first, second, third, fourth = (answers[each] for each in slices)
+        return Answers([first], second, [third], fourth)
+
+    async def _check(
+        self,
+        answers: Answers,
+        writes: list[Write],
+        parts: list[Part],
+        changes: dict[Segment, list[bytes]],
+        updated: dict[Segment, int],
+    ) -> None:
+        """
+        See what became of a batch.  If it is not stored, nothing of it is left.
+
+        @raise StoreError: if it is not stored, or that is uncertain.
+        @raise _Again: if it has to be begun anew.
+        """
         try:
-            self._check_deletions(of_deletions)
-            self._check_index(of_index, changes, updated, parts)
-            self._check_items(of_items, writes)
-            if fresh and of_end[0] != b"STORED":
-                self._refuse(0, of_end[0])
+            self._check_deletions(answers.deletions)
+            self._check_index(answers.entries, changes, updated, parts)
+            self._check_items(answers.items, writes)
+            if parts and answers.end[0] != b"STORED":
+                self._refuse(0, answers.end[0])
         except (StoreError, _Again) as error:
             try:
                 if isinstance(error, _Again) and error.there:
@@ -457,97 +496,6 @@ class MemcachedStore:
                 raise why from error
             raise
         self._doubtful = []
-
-        for segment, lines in changes.items():
-            if self._segments.get(segment.number) is segment:
-                count = updated.get(segment, 0)
-                segment.lines += count
-                self._lines += count
-                segment.live -= over.get(segment, 0)
-                self._jobs -= over.get(segment, 0)
-                segment.size += sum(map(len, lines))
-                if segment.size > 4 * SEGMENT_BYTES:
-                    self._overgrown = segment
-        for record, _ in removals:
-            record.key = None
-        self._count_in(parts)
-        for segment in emptied:
-            self._drop(segment)
-
-    def _count_in(self, parts: list[Part]) -> None:
-        """
-        Entries are there.
-        """
-        for segment, _, _, share in parts:
-            segment.live += len(share)
-            segment.lines += len(share)
-            self._lines += len(share)
-            self._jobs += len(share)
-            for write in share:
-                write.record.key = segment if write.derived else Place(segment, write.key)
-
-    def _plan(self, fresh: list[Write]) -> list[Part]:
-        """
-        Find room for new entries.
-        """
-        if not fresh:
-            return []
-        self._batch += 1
-        header = b"=%d\n" % self._batch
-        limit = min(SEGMENT_BYTES, self._limits[0] // 2)
-        parts: list[Part] = []
-        segment = self._current
-        new = False
-        lines: list[bytes] = [header]
-        share: list[Write] = []
-        for write in fresh:
-            if segment is None or segment.size + len(write.line) > limit:
-                if segment is not None and share:
-                    parts.append((segment, new, b"".join(lines), share))
-                    lines, share = [header], []
-                segment = Segment(max(self._segments, default=0) + 1)
-                self._segments[segment.number] = segment
-                new = True
-            lines.append(write.line)
-            share.append(write)
-            segment.size += len(write.line)
-        assert segment is not None
-        parts.append((segment, new, b"".join(lines), share))
-        for each in parts:
-            each[0].size += len(header)
-        self._current = segment
-        return parts
-
-    def _append(self, segment: Segment, text: bytes) -> Iterable[bytes]:
-        return b"append %b 0 0 %d\r\n" % (self._keys.segment(segment.number), len(text)), text, b"\r\n"
-
-    def _set(self, segment: Segment, text: bytes) -> Iterable[bytes]:
-        return b"set %b 0 0 %d\r\n" % (self._keys.segment(segment.number), len(text)), text, b"\r\n"
-
-    def _set_index(self, jobs: int, numbers: Iterable[int]) -> Iterable[bytes]:
-        text = index_text(self._batch, jobs, sorted(numbers))
-        return b"set %b 0 0 %d\r\n" % (self._keys.index, len(text)), text, b"\r\n"
-
-    async def _perform(
-        self, deletions: list[Commands], index: Commands, items: list[Commands], end: Commands
-    ) -> tuple[list[list[bytes]], list[bytes], list[list[bytes]], list[bytes]]:
-        """
-        Have the servers do the steps of a batch.
-
-        @return: their answers.
-        """
-        if len(items) > 1:
-            rest = [Commands() for _ in items[1:]]
-            of_deletions = await self._servers.exchange(deletions)
-            [of_index, *_] = await self._servers.exchange([index, *rest])
-            of_items = await self._servers.exchange(items)
-            [of_end, *_] = await self._servers.exchange([end, *rest])
-            return of_deletions, of_index, of_items, of_end
-        whole = Commands()
-        slices = [whole.extend(commands.parts, commands.count) for commands in (deletions[0], index, items[0], end)]
-        [answers] = await self._servers.exchange([whole])
-        first, second, third, fourth = (answers[each] for each in slices)
-        return [first], second, [third], fourth
 
     def _check_deletions(self, answers: list[list[bytes]]) -> None:
         for index, lines in enumerate(answers):
@@ -577,9 +525,9 @@ class MemcachedStore:
             else:
                 # The items are gone; that their jobs are over can be written later.
                 segment.waiting = b"".join(lines)
-        for (segment, _, _, _), answer in zip(parts, answers[len(changes) :]):
+        for part, answer in zip(parts, answers[len(changes) :]):
             if answer == b"NOT_STORED":
-                self._lose(segment)
+                self._lose(part.segment)
                 evicted = _Again()
             elif answer != b"STORED":
                 self._refuse(0, answer)
@@ -629,24 +577,13 @@ class MemcachedStore:
                 " that were stored there still wait here, and may not survive a crash of this server.",
                 address=str(self._servers.addresses[0]),
             )
-        self._drop(segment)
-
-    def _drop(self, segment: Segment) -> None:
-        """
-        Remember a segment no longer.
-        """
-        if self._segments.pop(segment.number, None) is not None:
-            self._lines -= segment.lines
-            self._jobs -= segment.live
-        if self._current is segment:
-            self._current = None
-        if self._overgrown is segment:
-            self._overgrown = None
+        self._segments.drop(segment)
 
     async def _undo(self) -> None:
         """
         See to it that nothing is left of a batch that failed.
         """
+        segments = self._segments
         lines: dict[Segment, list[bytes]] = {}
         commands = [Commands() for _ in self._servers.addresses]
         for segment, key, item in self._doubtful:
@@ -656,15 +593,14 @@ class MemcachedStore:
         for segment, each in lines.items():
             if segment.live:
                 segment.size += sum(map(len, each))
-                commands[0].extend(self._append(segment, b"".join(each)), 1)
+                commands[0].add(*segments.append(segment, b"".join(each)))
             else:
-                commands[0].add(b"delete %b\r\n" % self._keys.segment(segment.number))
-        left = [segment.number for segment in self._segments.values() if segment.live or segment not in lines]
-        commands[0].extend(self._set_index(self._jobs, left), 1)
+                commands[0].add(segments.delete(segment))
+        gone = [segment for segment in lines if not segment.live]
+        commands[0].add(*segments.set_index(segments.jobs, gone))
         await self._servers.exchange(commands)
-        for segment in lines:
-            if not segment.live:
-                self._drop(segment)
+        for segment in gone:
+            segments.drop(segment)
         self._doubtful = []
 
     # Keeping the index small.
@@ -674,13 +610,12 @@ class MemcachedStore:
         Rewrite segments, once this batch is done, if the index holds much that
         is over.
         """
-        if self._lines - self._jobs > SPARE_LINES + self._jobs or self._overgrown is not None:
+        if self._segments.untidy:
             ensureDeferred(self._alone(self._rewrite())).addErrback(lambda failure: log.failure("The index can't be rewritten.", failure))
 
     async def _rewrite(self) -> None:
-        worst = sorted(self._segments.values(), key=lambda segment: segment.live - segment.lines)[:REWRITTEN_SEGMENTS]
-        if self._overgrown is not None and self._overgrown not in worst:
-            worst.append(self._overgrown)
+        segments = self._segments
+        worst = segments.worst()
         if not self._servers.connected or self._doubtful or not worst:
             return
         try:
@@ -689,21 +624,18 @@ class MemcachedStore:
             sizes: list[tuple[Segment, int, int]] = []
             for segment in worst:
                 _, text = texts.get(self._keys.segment(segment.number), (0, b""))
-                live = read_segment(text + segment.waiting, self._batch).live
+                live = read_segment(text + segment.waiting, segments.batch).live
                 text = b"=%d\n" % ALWAYS + b"".join(line + b"\n" for line in live.values())
-                commands.extend(self._set(segment, text), 1)
+                commands.add(*segments.set(segment, text))
                 sizes.append((segment, len(live), len(text)))
             [answers, *_] = await self._servers.exchange([commands, *(Commands() for _ in self._servers.addresses[1:])])
         except StoreError as error:
             log.debug("The index was not rewritten: {why}", why=error)
             return
-        self._overgrown = None
+        segments.overgrown = None
         for (segment, lines, size), answer in zip(sizes, answers):
             if answer == b"STORED":
-                self._lines += lines - segment.lines
-                segment.lines = lines
-                segment.size = size
-                segment.waiting = b""
+                segments.rewritten(segment, lines, size)
 
     # Replaying.
 
@@ -717,12 +649,9 @@ class MemcachedStore:
         replay = Replay(self._servers, self._keys)
         try:
             await replay.begin()
-            self._segments = {segment.number: segment for segment in replay.segments}
-            self._current = max(replay.segments, key=lambda segment: segment.number, default=None)
-            self._batch = replay.batch
-            self._jobs = sum(segment.live for segment in replay.segments)
-            self._lines = sum(segment.lines for segment in replay.segments)
-            progress = Progress(str(self._servers), self._jobs + replay.strange)
+            self._segments.begin(replay.segments)
+            self._segments.batch = replay.batch
+            progress = Progress(str(self._servers), self._segments.jobs + replay.strange)
             async for records in replay.jobs():
                 await _taken(accept(records))
                 progress.advance(len(records))
@@ -743,21 +672,22 @@ class MemcachedStore:
         evicted.
         """
         await self._ready()
+        segments = self._segments
         for _ in range(TRIES):
             index, end = Commands(), Commands()
-            parts = self._plan([Write(self._keys, record) for record in records])
-            for segment, new, text, _ in parts:
-                index.extend(self._set(segment, text) if new else self._append(segment, text), 1)
-            end.extend(self._set_index(self._jobs + len(records), self._segments), 1)
+            parts = segments.plan([Write(self._keys, record) for record in records], self._limits[0])
+            for part in parts:
+                index.add(*segments.add(part))
+            end.add(*segments.set_index(segments.jobs + len(records)))
             none = [Commands() for _ in self._servers.addresses]
-            _, of_index, _, of_end = await self._perform(none, index, none, end)
+            answers = await self._perform(none, index, none, end)
             try:
-                self._check_index(of_index, {}, {}, parts)
+                self._check_index(answers.entries, {}, {}, parts)
             except _Again:
                 continue
-            if of_end != [b"STORED"]:
-                self._refuse(0, of_end[0])
-            self._count_in(parts)
+            if answers.end != [b"STORED"]:
+                self._refuse(0, answers.end[0])
+            segments.count_in(parts)
             return
         self._give_up()
 
@@ -768,7 +698,7 @@ class MemcachedStore:
         await self._ready()
         for segment, _ in replay.missing:
             segment.live -= 1
-            self._jobs -= 1
+            self._segments.jobs -= 1
         self._doubtful = [Doubt(segment, key) for segment, key in replay.missing + replay.half]
         if self._doubtful or not replay.intact:
             await self._undo()

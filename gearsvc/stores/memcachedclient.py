@@ -116,6 +116,13 @@ class Servers:
         """
         return bool(self.connections) and all(connection.alive for connection in self.connections)
 
+    @property
+    def only(self) -> Connection | None:
+        """
+        The connection, if there is one server.
+        """
+        return self.connections[0] if len(self.connections) == 1 else None
+
     def index_of(self, key: bytes) -> int:
         """
         Which server keeps a key.
@@ -182,12 +189,10 @@ class Servers:
         """
         if len(questions) == 1:
             [(index, question)] = questions
-            connection = self.connections[index]
             try:
-                return [await question(connection)]
-            except _SILENCE as error:
-                self.drop()
-                raise _explain(error, self.addresses[index], connection) from None
+                return [await question(self.connections[index])]
+            except _SILENCE:
+                raise self.explain(index, Failure()) from None
         answers = [
             question(self.connections[index]).addErrback(self._silent, self.addresses[index], self.connections[index])
             for index, question in questions
@@ -199,6 +204,15 @@ class Servers:
             for answer in answers:
                 answer.addErrback(lambda failure: None)
             raise _reason(error) from None
+
+    def explain(self, index: int, silence: Failure) -> StoreError:
+        """
+        Why a server does not do what it was asked for.  All connections are dropped.
+        """
+        silence.trap(*_SILENCE)
+        error = _explain(silence.value, self.addresses[index], self.connections[index])
+        self.drop()
+        return error
 
     def _silent(self, failure: Failure, address: Address, connection: Connection) -> Failure:
         failure.trap(*_SILENCE)

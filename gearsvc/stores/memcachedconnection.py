@@ -9,15 +9,25 @@ together (L{Connection.exchange}), many values (L{Connection.values}), and the l
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as StreamConnection
 from twisted.protocols.memcache import ClientError, Command, MemCacheProtocol, NoSuchCommand, ServerError
 from twisted.python.failure import Failure
+
+from gearsvc import shortcut
+
+READ_BYTES = 64 * 1024
+"""
+How much of an answer is read at once.
+"""
 
 KEYS_PER_GET = 100
 """
@@ -109,6 +119,35 @@ class _Answers(_Bulk):
         rest = answers.pop()
         self.outcome = answers
         return rest
+
+
+Answered = Callable[["list[bytes] | Failure | None"], object]
+"""
+Hears of answers: C{None} if they are the usual ones; the lines, if not; or why there are none.
+"""
+
+
+class _Told(_Answers):
+    """
+    So many lines, for somebody who needs no Deferred.
+    """
+
+    def __init__(self, count: int, usual: bytes, answered: Answered) -> None:
+        super().__init__(count)
+        self._usual = usual
+        self._answered = answered
+
+    def is_usual(self, data: bytes) -> bool:
+        """
+        Whether what has arrived is the whole answer, and the usual one.
+        """
+        return data == self._usual and not self._pieces
+
+    def success(self, value: Any) -> None:
+        self._answered(None if value is None or b"\r\n".join([*value, b""]) == self._usual else value)
+
+    def fail(self, error: Failure | Exception) -> None:
+        self._answered(error if isinstance(error, Failure) else Failure(error))
 
 
 class _Values(_Bulk):
@@ -225,6 +264,42 @@ class Connection(MemCacheProtocol):
         super().__init__(seconds)
         self.nonsense = b""
         self.ended: Deferred[None] = Deferred()
+        self._socket: socket.socket | None = None
+        self._descriptor = -1
+        # How long an answer may take, while one is due; until when it has to come; and what rings then, or before.
+        self._allowed: float | None = None
+        self._deadline = 0.0
+        self._alarm: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """
+        Be ready to be asked.
+        """
+        super().connectionMade()
+        self._socket = self._wire.getHandle()
+        self._descriptor = self._wire.fileno()
+        shortcut.add(self._wire.reactor, self._descriptor, self._read, due=self._current)
+
+    def _read(self) -> bool:
+        """
+        Read what has come, in the reactor's place.
+
+        @return: whether the reactor has to look itself.
+        """
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except OSError:
+            return True
+        current = self._current
+        if len(current) == 1 and isinstance(current[0], _Told) and current[0].is_usual(data):
+            told = current.popleft()
+            self.setTimeout(None)
+            self.setLineMode()
+            told.success(None)
+        elif data:
+            self.dataReceived(data)
+        return not data
 
     @property
     def _wire(self) -> StreamConnection:
@@ -243,6 +318,13 @@ class Connection(MemCacheProtocol):
         """
         return not self._disconnected
 
+    @property
+    def quiet(self) -> bool:
+        """
+        Whether it can be used, and all that was asked is answered.
+        """
+        return not (self._disconnected or self._current)
+
     def exchange(self, commands: Commands) -> Deferred[list[bytes]]:
         """
         Send commands.
@@ -250,6 +332,16 @@ class Connection(MemCacheProtocol):
         @return: fires with the lines that answer them.
         """
         return self._send(commands.parts, _Answers(commands.count))
+
+    def exchange_for(self, commands: Commands, usual: bytes, answered: Answered) -> None:
+        """
+        Send commands, while the connection can be used.
+
+        @param usual: what is nearly always answered.
+        @param answered: called with C{None} for that; with the lines that answer them, if they are others; or with what
+            L{exchange} would fail with.
+        """
+        self._begin(commands.parts, _Told(commands.count, usual, answered))
 
     def values(self, keys: Sequence[bytes]) -> Deferred[dict[bytes, Value]]:
         """
@@ -276,6 +368,11 @@ class Connection(MemCacheProtocol):
     def _send(self, parts: list[bytes], bulk: _Bulk) -> Deferred[Any]:
         if self._disconnected:
             return fail(ConnectionLost())
+        self._begin(parts, bulk)
+        deferred: Deferred[Any] = bulk._deferred
+        return deferred
+
+    def _begin(self, parts: list[bytes], bulk: _Bulk) -> None:
         idle = not self._current
         self._current.append(bulk)
         if idle:
@@ -284,15 +381,16 @@ class Connection(MemCacheProtocol):
             # All that was sent has been answered, so nothing waits to be sent: what the system takes needs not go through
             # the reactor first, which would cost a turn.
             data = b"".join(parts)
-            sent = self._wire.writeSomeData(data)
-            if isinstance(sent, int):
-                data = data[sent:]
-            if data:
-                self._wire.write(data)
+            assert self._socket is not None
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
+                sent = 0
+            if sent < len(data):
+                self._wire.write(data[sent:])
         else:
             self._wire.writeSequence(parts)
-        deferred: Deferred[Any] = bulk._deferred
-        return deferred
 
     def rawDataReceived(self, data: bytes) -> None:
         """
@@ -358,9 +456,42 @@ class Connection(MemCacheProtocol):
         """
         What is not answered fails.
         """
+        shortcut.remove(self._wire.reactor, self._descriptor)
+        self._socket = None
         super().connectionLost(reason)
         self.setTimeout(None)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self.ended.callback(None)
+
+    # MemCacheProtocol sets a timer for each answer, and cancels it, which costs more than most answers.
+
+    def setTimeout(self, period: float | None) -> None:
+        """
+        Wait for an answer, so many seconds at most; or for none.
+        """
+        self._allowed = period
+        if period is not None:
+            self._deadline = time.monotonic() + period
+            if self._alarm is None:
+                self._alarm = self.callLater(period, self._ring)
+
+    def resetTimeout(self) -> None:
+        """
+        A part of an answer has come: there is as much time for the next one.
+        """
+        if self._allowed is not None:
+            self._deadline = time.monotonic() + self._allowed
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._allowed is not None:
+            left = self._deadline - time.monotonic()
+            if left > 0:
+                self._alarm = self.callLater(left, self._ring)
+            else:
+                self.timeoutConnection()
 
     # MemCacheProtocol also writes these into the log.
 

@@ -373,15 +373,22 @@ class Index(NamedTuple):
         return cls(int(stored), int(jobs), segments)
 
 
-def index_text(stored: int, jobs: int, segments: Iterable[int]) -> bytes:
+def index_text(stored: int, jobs: int, segments: bytes) -> bytes:
     """
     Make what L{Index.read} reads.
 
-    @param segments: in order.
+    @param segments: their numbers, as L{ranges_text} makes it.
     """
-    words = [b"%d %d" % (stored, jobs)]
+    return b"%d %d %b" % (stored, jobs, segments) if segments else b"%d %d" % (stored, jobs)
+
+
+def ranges_text(numbers: Iterable[int]) -> bytes:
+    """
+    Make a short text of numbers, which are in order.
+    """
+    words: list[bytes] = []
     first = last = -1
-    for number in segments:
+    for number in numbers:
         if number == last + 1 and first >= 0:
             last = number
             continue

@@ -5,7 +5,7 @@ A store whose commits the test ends, and what L{gearsvc.stores.batching} is test
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -186,3 +186,20 @@ class BatchingCase(SynchronousTestCase):
         Let the time pass for which nobody waits.
         """
         self.clock.advance(LINGER)
+
+
+def one_by_one(store: Any) -> Callable[[Sequence[JobRecord], Sequence[JobRecord]], Deferred[None]]:
+    """
+    @param store: an L{IPromptQueueStore}.
+    @return: what does as its C{commit}, and has a batch of one new job go the shorter way, if that is possible.
+    """
+    commit = store.commit
+
+    def commit_one_by_one(added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
+        outcome: Deferred[Any] = Deferred()
+        if len(added) == 1 and not removed and store.commit_one(added[0], outcome.callback):
+            return outcome
+        committed: Deferred[None] = commit(added, removed)
+        return committed
+
+    return commit_one_by_one

@@ -25,6 +25,7 @@ from gearsvc.testing import fields_of
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.servers import Redis
+from tests.stores.batches import one_by_one
 from tests.stores.logs import Log
 
 
@@ -210,13 +211,5 @@ class OneByOne(RedisCase):
         See L{RedisCase.make}.
         """
         store = super().make(port, **fields)
-        commit = store.commit
-
-        def commit_one_by_one(added: Sequence[JobRecord], removed: Sequence[JobRecord]) -> Deferred[None]:
-            outcome: Deferred[Any] = Deferred()
-            if len(added) == 1 and not removed and store.commit_one(added[0], outcome.callback):
-                return outcome
-            return commit(added, removed)
-
-        self.patch(store, "commit", commit_one_by_one)
+        self.patch(store, "commit", one_by_one(store))
         return store

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+
 from twisted.trial.unittest import TestCase
 
 from gearsvc.interfaces import IQueueStore
@@ -15,6 +16,7 @@ from gearsvc.stores.memcachedclient import Address
 from tests.proxy import Proxy
 from tests.running import HOST
 from tests.servers import Memcached
+from tests.stores.batches import one_by_one
 from tests.stores.memcacheds import ask, put
 from tests.stores.wire import WireContract
 
@@ -60,6 +62,20 @@ class MemcachedContract(WireContract, TestCase):
         await store.close()
         put(self.database.port, b"gearsvc:gear_lease", value_of_the_dead())
         self.wire.mend()
+
+
+class OneByOneContract(MemcachedContract):
+    """
+    The store contract, where batches of one job go the shorter way.
+    """
+
+    def make_store(self) -> IQueueStore:
+        """
+        A store behind the wire.
+        """
+        store = super().make_store()
+        self.patch(store, "commit", one_by_one(store))
+        return store
 
 
 def value_of_the_dead() -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gearsvc.interfaces import StoreError
@@ -115,10 +116,11 @@ class ServersTests(ServersCase):
     What servers do and say.
     """
 
-    def answer(self, text: bytes) -> int:
+    def answer(self, *texts: bytes) -> int:
         """
         Be a server that says one thing.
 
+        @param texts: the pieces in which it says that.
         @return: its port.
         """
         listener = socket.create_server((HOST, 0))
@@ -127,7 +129,10 @@ class ServersTests(ServersCase):
         def serve() -> None:
             connection, _ = listener.accept()
             connection.recv(1000)
-            connection.sendall(text)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for text in texts:
+                connection.sendall(text)
+                time.sleep(0.02)
             # Until the other end is gone.
             with contextlib.suppress(ConnectionResetError):
                 while connection.recv(1000):
@@ -246,6 +251,38 @@ class ServersTests(ServersCase):
             answers: list[Any] = [await each for each in both]
             self.assertEqual(answers[0][where], [b"NOT_FOUND", b"NOT_FOUND"])
             self.assertEqual(answers[1:], [(1, b"END\r\n"), {b"pieces0": (0, b"")}])
+
+
+    async def test_usual_answers(self) -> None:
+        """
+        Who expects an answer hears whether it is that one, in whichever pieces it comes, and which it is otherwise; and
+        hears of an end.
+        """
+        usual = b"STORED\r\nSTORED\r\n"
+        for pieces, heard in [
+            ((usual,), None),
+            ((b"STORED\r\nSTO", b"RED\r\n"), None),
+            ((b"STORED\r\nNOT_STORED\r\n",), [b"STORED", b"NOT_STORED"]),
+            ((b"STORED\r\nNOT_", b"STORED\r\n"), [b"STORED", b"NOT_STORED"]),
+        ]:
+            servers = self.connect(self.answer(*pieces))
+            await servers.connect()
+            connection = servers.only
+            assert connection is not None
+            self.assertTrue(connection.quiet)
+            commands = Commands()
+            commands.extend([b"set a 0 0 1\r\nx\r\n", b"set b 0 0 1\r\nx\r\n"], 2)
+            outcome: Deferred[Any] = Deferred()
+            connection.exchange_for(commands, usual, outcome.callback)
+            self.assertFalse(connection.quiet)
+            self.assertEqual(await outcome, heard)
+            self.assertTrue(connection.quiet)
+            # Now nothing is answered any more.
+            outcome = Deferred()
+            connection.exchange_for(commands, usual, outcome.callback)
+            connection.abort()
+            with self.assertRaises(ConnectionAborted):
+                await outcome
 
 
 class LeaseTests(ServersCase):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gearsvc.stores.memcachedindex import Index, Keys, entry_line, index_text, read_entry, read_segment
+from gearsvc.stores.memcachedindex import Index, Keys, entry_line, index_text, ranges_text, read_entry, read_segment
 from gearsvc.testing import record
 
 UUID = b"0d8f3a6c-6f0e-11ee-8c99-0242ac120002"
@@ -190,14 +190,14 @@ class IndexTests(SynchronousTestCase):
         """
         It can be read again.
         """
-        text = index_text(stored, jobs, sorted(segments))
+        text = index_text(stored, jobs, ranges_text(sorted(segments)))
         self.assertEqual(Index.read(text), (stored, jobs, sorted(segments)))
 
     def test_short(self) -> None:
         """
         Segments in a row take little room.
         """
-        self.assertEqual(index_text(7, 12, [1, 2, 3, 5, 9, 10]), b"7 12 1-3 5-5 9-10")
+        self.assertEqual(index_text(7, 12, ranges_text([1, 2, 3, 5, 9, 10])), b"7 12 1-3 5-5 9-10")
 
     def test_foreign(self) -> None:
         """

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.interfaces import StoreError
-from gearsvc.stores import memcached, memcachedclient, memcachedlease, memcachedreplay, reconnecting
+from gearsvc.stores import memcached, memcachedclient, memcachedlease, memcachedreplay, memcachedsegments, reconnecting
 from gearsvc.stores.memcached import MemcachedStore
 from gearsvc.stores.memcachedclient import Address
 from gearsvc.stores.memcachedindex import Index, read_segment
@@ -321,8 +321,8 @@ class IndexTests(StoreCase):
         Have small segments.
         """
         super().setUp()
-        self.patch(memcached, "SEGMENT_BYTES", 2000)
-        self.patch(memcached, "SPARE_LINES", 100)
+        self.patch(memcachedsegments, "SEGMENT_BYTES", 2000)
+        self.patch(memcachedsegments, "SPARE_LINES", 100)
 
     def index(self) -> Index:
         """
