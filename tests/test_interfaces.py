@@ -36,8 +36,8 @@ from gearsvc.plugins import protocol_makers, queue_store_makers
 from gearsvc.protocols.gearman import GearmanFactory, GearmanProtocol
 from gearsvc.protocols.reading import ReadingRoom
 from gearsvc.service import ReactorClock
-from gearsvc.stores.memory import MemoryStore
 from gearsvc.stores.memcached import MemcachedStore
+from gearsvc.stores.memory import MemoryStore
 from gearsvc.stores.redis import RedisStore
 from gearsvc.stores.sqlite import SQLiteStore
 from tests.core.case import Connection, Recorder
