@@ -26,7 +26,7 @@ from gearsvc.interfaces import Accept, IPromptQueueStore, StoreError
 from gearsvc.logs import Logger
 from gearsvc.stores import memcachedlease
 from gearsvc.stores.memcachedclient import Address, Servers
-from gearsvc.stores.memcachedconnection import Commands
+from gearsvc.stores.memcachedconnection import Commands, Connection
 from gearsvc.stores.memcachedindex import ALWAYS, Keys, Place, Segment, read_segment
 from gearsvc.stores.memcachedlease import Lease
 from gearsvc.stores.memcachedreplay import Replay
@@ -306,11 +306,16 @@ class MemcachedStore:
         commands.add(*segments.add(part))
         commands.add(b"add", write.tail, write.workload, b"\r\n")
         commands.add(*segments.set_index(segments.jobs + 1))
-        connection.exchange_for(commands, _ALL_STORED, partial(self._answered, write, part, done))
+        connection.exchange_for(commands, _ALL_STORED, partial(self._answered, connection, write, part, done))
         return True
 
     def _answered(
-        self, write: Write, part: Part, done: Callable[[Failure | None], object], answers: list[bytes] | Failure | None
+        self,
+        connection: Connection,
+        write: Write,
+        part: Part,
+        done: Callable[[Failure | None], object],
+        answers: list[bytes] | Failure | None,
     ) -> None:
         if answers is None:
             self._doubtful = []
@@ -319,9 +324,9 @@ class MemcachedStore:
             self._tidy()
             done(None)
         else:
-            ensureDeferred(self._finish_one(write, part, answers)).addCallbacks(done, done)
+            ensureDeferred(self._finish_one(connection, write, part, answers)).addCallbacks(done, done)
 
-    async def _finish_one(self, write: Write, part: Part, answers: list[bytes] | Failure) -> None:
+    async def _finish_one(self, connection: Connection, write: Write, part: Part, answers: list[bytes] | Failure) -> None:
         """
         Take the answers to a batch of one job that are not the usual ones.
 
@@ -329,7 +334,7 @@ class MemcachedStore:
         """
         try:
             if isinstance(answers, Failure):
-                raise self._servers.explain(0, answers)
+                raise self._servers.explain(0, connection, answers)
             of_index, of_item, of_end = answers
             try:
                 await self._check(Answers([[]], [of_index], [[of_item]], [of_end]), [write], [part], {}, {})

@@ -189,10 +189,11 @@ class Servers:
         """
         if len(questions) == 1:
             [(index, question)] = questions
+            connection = self.connections[index]
             try:
-                return [await question(self.connections[index])]
+                return [await question(connection)]
             except _SILENCE:
-                raise self.explain(index, Failure()) from None
+                raise self.explain(index, connection, Failure()) from None
         answers = [
             question(self.connections[index]).addErrback(self._silent, self.addresses[index], self.connections[index])
             for index, question in questions
@@ -205,14 +206,16 @@ class Servers:
                 answer.addErrback(lambda failure: None)
             raise _reason(error) from None
 
-    def explain(self, index: int, silence: Failure) -> StoreError:
+    def explain(self, index: int, connection: Connection, silence: Failure) -> StoreError:
         """
-        Why a server does not do what it was asked for.  All connections are dropped.
+        All connections are dropped, for a server does not do what it was asked for.
+
+        @param silence: what a question to it has failed with.
+        @return: why.
         """
         silence.trap(*_SILENCE)
-        error = _explain(silence.value, self.addresses[index], self.connections[index])
         self.drop()
-        return error
+        return _explain(silence.value, self.addresses[index], connection)
 
     def _silent(self, failure: Failure, address: Address, connection: Connection) -> Failure:
         failure.trap(*_SILENCE)
