@@ -9,7 +9,6 @@ together (L{Connection.exchange}), many values (L{Connection.values}), and the l
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
@@ -22,12 +21,7 @@ from twisted.internet.tcp import Connection as StreamConnection
 from twisted.protocols.memcache import ClientError, Command, MemCacheProtocol, NoSuchCommand, ServerError
 from twisted.python.failure import Failure
 
-from gearsvc import shortcut
-
-READ_BYTES = 64 * 1024
-"""
-How much of an answer is read at once.
-"""
+from gearsvc.stores.directsocket import DirectSocket
 
 KEYS_PER_GET = 100
 """
@@ -264,8 +258,7 @@ class Connection(MemCacheProtocol):
         super().__init__(seconds)
         self.nonsense = b""
         self.ended: Deferred[None] = Deferred()
-        self._socket: socket.socket | None = None
-        self._descriptor = -1
+        self._direct: DirectSocket | None = None
         # How long an answer may take, while one is due; until when it has to come; and what rings then, or before.
         self._allowed: float | None = None
         self._deadline = 0.0
@@ -276,30 +269,20 @@ class Connection(MemCacheProtocol):
         Be ready to be asked.
         """
         super().connectionMade()
-        self._socket = self._wire.getHandle()
-        self._descriptor = self._wire.fileno()
-        shortcut.add(self._wire.reactor, self._descriptor, self._read, due=self._current)
+        self._direct = DirectSocket(self._wire, self._take, self._current)
 
-    def _read(self) -> bool:
+    def _take(self, data: bytes) -> None:
         """
-        Read what has come, in the reactor's place.
-
-        @return: whether the reactor has to look itself.
+        Take what has come.
         """
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except OSError:
-            return True
         current = self._current
         if len(current) == 1 and isinstance(current[0], _Told) and current[0].is_usual(data):
             told = current.popleft()
             self.setTimeout(None)
             self.setLineMode()
             told.success(None)
-        elif data:
+        else:
             self.dataReceived(data)
-        return not data
 
     @property
     def _wire(self) -> StreamConnection:
@@ -378,17 +361,9 @@ class Connection(MemCacheProtocol):
         if idle:
             self.setTimeout(self.persistentTimeOut)
             self.setRawMode()
-            # All that was sent has been answered, so nothing waits to be sent: what the system takes needs not go through
-            # the reactor first, which would cost a turn.
-            data = b"".join(parts)
-            assert self._socket is not None
-            try:
-                sent = self._socket.send(data)
-            except OSError:
-                # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
-                sent = 0
-            if sent < len(data):
-                self._wire.write(data[sent:])
+            # All that was sent before has been answered: nothing waits to be sent.
+            assert self._direct is not None
+            self._direct.send(b"".join(parts))
         else:
             self._wire.writeSequence(parts)
 
@@ -456,8 +431,9 @@ class Connection(MemCacheProtocol):
         """
         What is not answered fails.
         """
-        shortcut.remove(self._wire.reactor, self._descriptor)
-        self._socket = None
+        if self._direct is not None:
+            self._direct.lost()
+            self._direct = None
         super().connectionLost(reason)
         self.setTimeout(None)
         if self._alarm is not None:

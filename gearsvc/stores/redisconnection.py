@@ -9,7 +9,6 @@ L{gearsvc.stores.redisanswers}.
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,8 +26,8 @@ from twisted.python.failure import Failure
 from txredisapi import ConnectionError as LostConnection
 from txredisapi import BaseRedisProtocol, ResponseError
 
-from gearsvc import shortcut
 from gearsvc.interfaces import StoreError
+from gearsvc.stores.directsocket import DirectSocket
 from gearsvc.stores.redisanswers import Answers, NoRedis
 
 CONNECT_SECONDS = 10.0
@@ -44,11 +43,6 @@ How long it may take to answer.
 CLOSE_SECONDS = 2.0
 """
 How long it may take to let us go.
-"""
-
-READ_BYTES = 64 * 1024
-"""
-How much of an answer is read at once.
 """
 
 STORED = 1
@@ -123,8 +117,7 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         self._lost = lost
         self._ended: Deferred[None] = Deferred()
         self._why = ""
-        self._socket: socket.socket | None = None
-        self._descriptor = -1
+        self._direct: DirectSocket | None = None
         # Since when an answer is due, or when some of one last came.
         self._since = 0.0
         self._heard = False
@@ -143,44 +136,33 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
         if not self._server.host.startswith("/"):
             transport.setTcpNoDelay(True)
         if isinstance(transport, tcp.Connection) and not ISSLTransport.providedBy(transport):
-            self._socket = transport.getHandle()
-            self._descriptor = transport.fileno()
-            shortcut.add(self._reactor, self._descriptor, self._read, due=self.replyQueue.waiting)
+            self._direct = DirectSocket(transport, self._take, self.replyQueue.waiting)
 
     def connectionLost(self, why: Failure) -> None:
         """
         Fail what waits for an answer.
         """
         self.usable = False
-        if self._socket is not None:
-            shortcut.remove(self._reactor, self._descriptor)
-            self._socket = None
+        if self._direct is not None:
+            self._direct.lost()
+            self._direct = None
         if not self._why:
             self._why = _why_lost(why.value, self._server.tls is not None)
         super().connectionLost(why)
         self._lost(self)
         self._ended.callback(None)
 
-    def _read(self) -> bool:
+    def _take(self, data: bytes) -> None:
         """
-        Read what has come, in the reactor's place.
-
-        @return: whether the reactor has to look itself.
+        Take what has come past the reactor.
         """
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except OSError:
-            return True
         if data == _STORED and self._answers.whole and not self._many:
             # One batch after the other: that is nearly all that ever comes.
             waiting = self.replyQueue.waiting
             if len(waiting) == 1:
                 waiting.pop().callback(STORED)
-                return False
-        if data:
-            self.dataReceived(data)
-        return not data
+                return
+        self.dataReceived(data)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """
@@ -263,16 +245,9 @@ class Connection(BaseRedisProtocol):  # type: ignore[misc]
             waiting.append(answer)
             self.replyQueue.put(LostConnection())
             return
-        if self._socket is not None and not waiting:
-            # All that was sent before has been answered: nothing waits to be sent.  A write through the reactor would wait
-            # for its next turn.
-            try:
-                sent = self._socket.send(request)
-            except OSError:
-                # There is no room, or the connection is broken: then the transport finds out as it tries in its turn.
-                sent = 0
-            if sent < len(request):
-                self.transport.write(request[sent:])
+        if self._direct is not None and not waiting:
+            # All that was sent before has been answered: nothing waits to be sent.
+            self._direct.send(request)
         else:
             self.transport.write(request)
         if not waiting:
