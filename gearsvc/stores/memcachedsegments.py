@@ -5,6 +5,7 @@ The index in memcached, as the server that writes it knows it: which segments th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from gearsvc.core.jobs import JobRecord
 from gearsvc.stores.memcachedindex import ALWAYS, Keys, Place, Segment, entry_line, index_text, ranges_text
@@ -61,7 +62,7 @@ def place_of(record: JobRecord) -> tuple[Segment | None, bytes | None]:
     return place if isinstance(place, Segment) else None, None
 
 
-class Part:
+class Part(NamedTuple):
     """
     What a batch adds to one segment.
 
@@ -71,13 +72,10 @@ class Part:
     @ivar share: of which jobs that is.
     """
 
-    __slots__ = ("segment", "new", "text", "share")
-
-    def __init__(self, segment: Segment, new: bool, text: bytes, share: list[Write]) -> None:
-        self.segment = segment
-        self.new = new
-        self.text = text
-        self.share = share
+    segment: Segment
+    new: bool
+    text: bytes
+    share: list[Write]
 
 
 class Segments:
