@@ -232,13 +232,6 @@ class MemcachedStore:
             log.debug("The lease of the queue was not renewed: {why}", why=error)
         self._schedule()
 
-    @property
-    def _is_ready(self) -> bool:
-        """
-        Whether a batch can be written at once.
-        """
-        return self._servers.connected and not self._doubtful and not self._lease.stale
-
     async def _ready(self) -> None:
         """
         Be connected, and the owner, with nothing left of a batch that failed.
@@ -246,9 +239,10 @@ class MemcachedStore:
         @raise StoreError: if that can't be; nothing of the next batch is
             stored then.
         """
-        if self._is_ready:
-            return
-        if not self._servers.connected or self._doubtful:
+        if self._servers.connected and not self._doubtful:
+            if not self._lease.stale:
+                return
+        else:
             self._backoff.check()
         try:
             if not self._servers.connected:
@@ -293,7 +287,7 @@ class MemcachedStore:
         See L{IPromptQueueStore.commit_one}.
         """
         connection = self._servers.only
-        if connection is None or not connection.quiet or self._lock.locked or not self._is_ready:
+        if connection is None or not connection.quiet or self._lock.locked or self._doubtful or self._lease.stale:
             return False
         if record.key is not None or len(record.workload) > self._limits[0]:
             return False
@@ -302,11 +296,8 @@ class MemcachedStore:
         [part] = segments.plan([write], self._limits[0])
         self._lock.acquire()
         self._doubtful = [Doubt(part.segment, write.key)]
-        commands = Commands()
-        commands.add(*segments.add(part))
-        commands.add(b"add", write.tail, write.workload, b"\r\n")
-        commands.add(*segments.set_index(segments.jobs + 1))
-        connection.exchange_for(commands, _ALL_STORED, partial(self._answered, connection, write, part, done))
+        commands = (*segments.add(part), b"add", write.tail, write.workload, b"\r\n", *segments.set_index(segments.jobs + 1))
+        connection.exchange_for(b"".join(commands), _ALL_STORED, partial(self._answered, connection, write, part, done))
         return True
 
     def _answered(

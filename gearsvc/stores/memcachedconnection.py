@@ -123,11 +123,13 @@ Hears of answers: C{None} if they are the usual ones; the lines, if not; or why 
 
 class _Told(_Answers):
     """
-    So many lines, for somebody who needs no Deferred.
+    As many lines as are usual, for somebody who needs no Deferred.
     """
 
-    def __init__(self, count: int, usual: bytes, answered: Answered) -> None:
-        super().__init__(count)
+    def __init__(self, usual: bytes, answered: Answered) -> None:
+        # (A command has a Deferred.)
+        self._left = self._count = usual.count(b"\n")
+        self._pieces: list[bytes] = []
         self._usual = usual
         self._answered = answered
 
@@ -316,15 +318,15 @@ class Connection(MemCacheProtocol):
         """
         return self._send(commands.parts, _Answers(commands.count))
 
-    def exchange_for(self, commands: Commands, usual: bytes, answered: Answered) -> None:
+    def exchange_for(self, commands: bytes, usual: bytes, answered: Answered) -> None:
         """
-        Send commands, while the connection can be used.
+        Send commands that are answered by one line each, while the connection can be used.
 
         @param usual: what is nearly always answered.
         @param answered: called with C{None} for that; with the lines that answer them, if they are others; or with what
             L{exchange} would fail with.
         """
-        self._begin(commands.parts, _Told(commands.count, usual, answered))
+        self._begin([commands], _Told(usual, answered))
 
     def values(self, keys: Sequence[bytes]) -> Deferred[dict[bytes, Value]]:
         """

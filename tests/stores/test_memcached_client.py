@@ -270,8 +270,7 @@ class ServersTests(ServersCase):
             connection = servers.only
             assert connection is not None
             self.assertTrue(connection.quiet)
-            commands = Commands()
-            commands.extend([b"set a 0 0 1\r\nx\r\n", b"set b 0 0 1\r\nx\r\n"], 2)
+            commands = b"set a 0 0 1\r\nx\r\nset b 0 0 1\r\nx\r\n"
             outcome: Deferred[Any] = Deferred()
             connection.exchange_for(commands, usual, outcome.callback)
             self.assertFalse(connection.quiet)
