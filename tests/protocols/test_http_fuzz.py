@@ -32,7 +32,7 @@ from gearsvc.protocols.http import HTTPFactory
 from gearsvc.service import ReactorClock
 from tests.core.case import Connection
 from tests.protocols.httpcase import Answer, Incomplete, parse_answer
-from tests.running import HOST, PATIENCE, free_port, start_server
+from tests.running import HOST, PATIENCE, free_port, start_server, wait_until
 
 
 @implementer(IHalfCloseableDescriptor)
@@ -361,6 +361,8 @@ class SocketTests(SynchronousTestCase):
             answers_in(heard, True)
 
         talk()
-        self.assertRegex(server.admin("workers"), rb"^\d+ 127\.0\.0\.1 - :\n\.\n$")
+        alone = re.compile(rb"\d+ 127\.0\.0\.1 - :\n\.\n")
+        # (The last of them may not have heard yet that we have hung up.)
+        wait_until(lambda: alone.fullmatch(server.admin("workers")) is not None, "no connection is left but the one that asks")
         self.assertEqual(server.stop(), 0)
         self.assertEqual([line for line in server.log.splitlines() if re.search("Traceback|Error|Unhandled", line)], [])
