@@ -294,9 +294,9 @@ class MemcachedStore:
         segments = self._segments
         write = Write(self._keys, record)
         [part] = segments.plan([write], self._limits[0])
+        commands = (*segments.add(part), b"add", write.tail, write.workload, b"\r\n", *segments.set_index(segments.jobs + 1))
         self._lock.acquire()
         self._doubtful = [Doubt(part.segment, write.key)]
-        commands = (*segments.add(part), b"add", write.tail, write.workload, b"\r\n", *segments.set_index(segments.jobs + 1))
         connection.exchange_for(b"".join(commands), _ALL_STORED, partial(self._answered, connection, write, part, done))
         return True
 

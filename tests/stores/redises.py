@@ -4,9 +4,11 @@ What tests of the store in Redis share.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -213,3 +215,42 @@ class OneByOne(RedisCase):
         store = super().make(port, **fields)
         self.patch(store, "commit", one_by_one(store))
         return store
+
+
+class Other:
+    """
+    Answers on a port, and is no Redis, or one in trouble.
+    """
+
+    def __init__(self, says: bytes, at_once: bool = False) -> None:
+        """
+        @param says: what it says to what it is asked, and then ends the connection.
+        @param at_once: whether it does not wait for that.
+        """
+        self._says = says
+        self._at_once = at_once
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                if not self._at_once:
+                    connection.recv(1000)
+                connection.sendall(self._says)
+                connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(1000):
+                        pass
+
+    def close(self) -> None:
+        """
+        Be done.
+        """
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
